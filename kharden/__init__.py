@@ -1,0 +1,1 @@
+"""kharden: hardened Kubernetes, from one file to a cluster that proves it."""

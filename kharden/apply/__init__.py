@@ -1,0 +1,1 @@
+"""build/<cluster>/ → nodes, by Ansible; what is applied is exactly what was reviewed."""

@@ -1,0 +1,251 @@
+"""One typed call around ansible-runner: events in, progress and a result out. Nothing else imports it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import ansible_runner
+
+from kharden import securefile
+from kharden.errors import RemoteError
+from kharden.resources import folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# No remote file and no second connection for each task; required, since modules carry secrets on standard input.
+_SETTINGS = {
+    "ANSIBLE_PIPELINING": "1",
+    "ANSIBLE_HOST_KEY_CHECKING": "1",
+    "ANSIBLE_REMOTE_TMP": "/run/kharden-ansible",
+    "ANSIBLE_INJECT_FACT_VARS": "0",
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_DEPRECATION_WARNINGS": "0",
+    "ANSIBLE_LOCALHOST_WARNING": "0",
+    "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
+    "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+    "ANSIBLE_TIMEOUT": "20",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What failed where: Ansible's own message, one line."""
+
+    node: str
+    task: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A task that changed something (or, in check mode, would): `details` are the module's own `changes`."""
+
+    node: str
+    task: str
+    details: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(slots=True)
+class ApplyResult:
+    """What a run did.
+
+    Attributes:
+        seconds: wall time of each phase, by its name in playbooks/site.yml.
+    """
+
+    status: str = "running"
+    failures: list[Failure] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    tasks: int = 0
+
+
+class Progress(Protocol):
+    """Who shows how the run goes on."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins."""
+
+    def task(self, node: str, name: str, state: str) -> None:
+        """A task ended on a node: "ok", "changed", "failed", "skipped" or "unreachable"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of playbooks/site.yml.
+
+    Attributes:
+        build: the folder build/<cluster>.
+        workspace: private folder on tmpfs that holds a payload for each node.
+        cache: the folder of artifacts' objects.
+        check: look only (Ansible's check mode).
+    """
+
+    build: Path
+    workspace: Path
+    cache: Path
+    check: bool = False
+    diff: bool = False
+
+
+class _Listener:
+    """Turns events of ansible-runner into progress and a result."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.result = ApplyResult()
+        self._phase: tuple[str, float] | None = None
+
+    def __call__(self, event: dict[str, Any]) -> bool:
+        """Take one event; False: ansible-runner keeps no file of it."""
+        kind = event.get("event", "")
+        data = event.get("event_data", {})
+        if kind == "playbook_on_play_start":
+            self._begin(data.get("name") or data.get("play", ""))
+        elif kind in _STATES:
+            self._ended(kind, data)
+        elif kind == "playbook_on_stats":
+            self.close()
+        return False
+
+    def _begin(self, name: str) -> None:
+        if (self._phase and self._phase[0] == name) or self.result.failures:
+            return  # one batch of a serial play after the other; or a play without the nodes that failed: all of them
+        self.close()
+        self._phase = (name, time.monotonic())
+        self.progress.phase(name)
+
+    def close(self) -> None:
+        """The phase that runs has ended."""
+        if self._phase:
+            self.result.seconds[self._phase[0]] = time.monotonic() - self._phase[1]
+            self._phase = None
+
+    def _ended(self, kind: str, data: dict[str, Any]) -> None:
+        node, task = str(data.get("host", "")), str(data.get("task", ""))
+        outcome = data.get("res")
+        result: dict[str, Any] = outcome if isinstance(outcome, dict) else {}
+        state = _STATES[kind]
+        if state == "failed" and data.get("ignore_errors"):
+            state = "ok"
+        if state in {"failed", "unreachable"}:
+            self.result.failures.append(Failure(node, task, _message(result)))
+        elif result.get("changed"):
+            state = "changed"
+            details = result.get("changes") or result.get("actions") or ()
+            self.result.changes.append(Change(node, task, tuple(details)))
+        self.result.tasks += state != "skipped"
+        self.progress.task(node, task, state)
+
+
+_STATES = {
+    "runner_on_ok": "ok",
+    "runner_on_failed": "failed",
+    "runner_on_skipped": "skipped",
+    "runner_on_unreachable": "unreachable",
+}
+
+
+def _message(result: dict[str, Any]) -> str:
+    """The line of a module's result that says what is wrong."""
+    if result.get("censored"):
+        return "it failed, and its output may hold secrets: look at the node's journal"
+    if "HOST IDENTIFICATION HAS CHANGED" in str(result.get("msg")):
+        return "its ssh host key is not the pinned one: find out why before you pin another"
+    items = [item for item in result.get("results") or () if isinstance(item, dict) and item.get("failed")]
+    if items:  # of a loop, whose own message only counts them
+        return _message(items[0])
+    problems = result.get("problems")
+    if problems:
+        return "; ".join(p if isinstance(p, str) else f"{p['what']}: {p['remedy']}" for p in problems)
+    for key in ("stderr", "msg", "module_stderr"):
+        lines = [line.strip() for line in str(result.get(key) or "").splitlines() if line.strip()]
+        telling = [line for line in lines if line.lower().startswith(("error", "[error"))]
+        if lines:
+            return (telling or lines)[0 if key == "msg" or telling else -1]
+    return "it failed without a word"
+
+
+def run(request: Run, progress: Progress) -> ApplyResult:
+    """Run playbooks/site.yml.
+
+    Raises:
+        RemoteError: a node failed or can't be reached; what was done stays, and the next run goes on from there.
+    """
+    listener = _Listener(progress)
+    private = request.workspace / "runner"
+    securefile.make_folder(private, mode=0o700)
+    runner = ansible_runner.run(
+        private_data_dir=str(private),
+        project_dir=str(folder("playbooks")),
+        playbook="site.yml",
+        inventory=str(request.build / "ansible" / "hosts.yaml"),
+        extravars=_variables(request),
+        envvars=_environment(request),
+        cmdline=" ".join(flag for flag, on in (("--check", request.check), ("--diff", request.diff)) if on) or None,
+        event_handler=listener,
+        quiet=True,
+        suppress_env_files=True,
+        # How long it waits for output before it looks whether somebody has interrupted it.
+        settings={"pexpect_timeout": 1},
+        ident="apply",
+    )
+    listener.close()
+    result = listener.result
+    result.status = runner.status
+    if runner.rc != 0 or result.failures:
+        raise _failure(result, runner)
+    return result
+
+
+def _variables(request: Run) -> dict[str, str]:
+    """Paths and the time, no secret: ansible-runner writes extra variables down."""
+    return {
+        "kharden_build": str(request.build),
+        "kharden_run": str(request.workspace / "payloads"),
+        "kharden_cache": str(request.cache),
+        "kharden_ssh_arguments": _ssh_arguments(request),
+        "kharden_clock": str(int(time.time())),
+    }
+
+
+def _ssh_arguments(request: Run) -> str:
+    """One connection for each node and run; nothing of the user's own configuration counts."""
+    options = (
+        *("-F", str(request.build / "ansible" / "ssh_config")),
+        *("-o", "ControlMaster=auto", "-o", "ControlPersist=60s"),
+        *("-o", f"ControlPath={request.workspace}/ssh-%C"),
+    )
+    return shlex.join(options)
+
+
+def _environment(request: Run) -> dict[str, str]:
+    playbooks = folder("playbooks")
+    return _SETTINGS | {
+        "ANSIBLE_SSH_ARGS": _ssh_arguments(request),
+        "ANSIBLE_LIBRARY": str(playbooks / "library"),
+        "ANSIBLE_MODULE_UTILS": str(playbooks / "module_utils"),
+        "ANSIBLE_LOCAL_TEMP": str(request.workspace / "ansible"),
+        "ANSIBLE_HOME": str(request.workspace / "ansible"),
+        # ansible-playbook lies beside the interpreter that runs us, and no other one is meant.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+    }
+
+
+def _failure(result: ApplyResult, runner: ansible_runner.Runner) -> RemoteError:
+    details = [f"{failure.node}: {failure.task}: {failure.message}" for failure in result.failures]
+    if details:
+        return RemoteError(details[0], remedy="mend that and apply again; it goes on where it stopped", details=details)
+    if runner.status == "canceled":
+        return RemoteError("it was interrupted", remedy="apply again; it goes on where it stopped")
+    with runner.stdout as output:  # a property: it opens the file each time
+        lines = [line for line in output if line.strip()]
+    reason = next((line for line in lines if "ERROR" in line), lines[-1] if lines else "no output")
+    return RemoteError(f"Ansible stopped: {reason.strip()}", remedy="see that the build is whole: `invoke render`")

@@ -1,0 +1,256 @@
+"""The lock: which programs and images make a cluster, and the only bytes that they may be.
+
+lock.json is part of the product and reviewed like code. `release` is what the project itself published, `built` what
+our reproducible build of the same source gives (docs/adr/0002); whatever differs from both is never used.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from kharden import resources
+from kharden.errors import InputError, IntegrityError
+
+PATH = Path(__file__).with_name("lock.json")
+DAMAGED = "install kharden again"
+
+Architecture = Literal["amd64", "arm64"]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256, hexadecimal, without a prefix
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
+Version = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+GoVersion = Annotated[str, Field(pattern=r"^go1\.[0-9]+\.[0-9]+$")]
+Import = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]  # a Go import path or symbol
+Value = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]*$")]  # of a -X flag: no blanks, the linker would split there
+ImagePath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$")]
+Reference = Annotated[str, Field(pattern=r"^[a-z0-9.-]+(/[a-z0-9.-]+)+:[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+User = Annotated[str, Field(pattern=r"^[0-9]+:[0-9]+$")]
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file from outside: its digest, and its size in bytes, so that an endless one is cut off."""
+
+    sha256: Digest
+    size: Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """The one Go that compiles, as "go1.26.8"; `zips` are its module zips for machines without Go."""
+
+    version: GoVersion
+    zips: dict[Architecture, Download]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A Go module of ours in tools/ whose requirements (pinned by its go.sum) are compiled.
+
+    Attributes:
+        name: The folder in tools/.
+        requires: Module path → version that its go.mod must name; empty for a program of our own.
+        variables: Go symbol → text that the linker sets (`-X`): what a program says of its version.
+    """
+
+    name: Name
+    requires: dict[Import, Value]
+    variables: dict[Import, Value]
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies in this installation."""
+        return resources.folder("tools") / self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program of one version.
+
+    Attributes:
+        module: The `Module` that builds it, and `package` the import path of its main package.
+        release_form: What the project publishes: the program, an archive that holds it, or nothing that we could
+            pin, in which case the program is source-only.
+        release: Architecture → SHA-256 of that published file.
+        built: Architecture → SHA-256 of the program as our build gives it.
+    """
+
+    name: Name
+    version: Version
+    module: Name
+    package: Import
+    release_form: Literal["program", "archive", "none"]
+    release: dict[Architecture, Digest]
+    built: dict[Architecture, Digest]
+
+    def __str__(self) -> str:
+        """As people write it: "etcd 3.6.16"."""
+        return f"{self.name} {self.version}"
+
+    def __post_init__(self) -> None:
+        if (self.release_form == "none") != (not self.release):
+            raise ValueError(f"{self}: release_form and release contradict each other")
+
+
+@dataclass(frozen=True, slots=True)
+class DebianFiles:
+    """Files of Debian packages in an image; the libraries that they load come with them."""
+
+    packages: tuple[Name, ...]
+    files: tuple[ImagePath, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image, known to Kubernetes by `reference`.
+
+    Attributes:
+        version: Of all programs in it.
+        programs: Path in the image → name of the program.
+        entrypoint: Program and arguments that it starts where a pod names none.
+        user: "uid:gid" that it runs as where a pod names none.
+        debian: What it needs besides.
+    """
+
+    reference: Reference
+    version: Version
+    programs: dict[ImagePath, Name]
+    entrypoint: tuple[ImagePath, ...]
+    user: User
+    debian: DebianFiles | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Which versions go with one Kubernetes version, by name; the lock's own form of a `Release`."""
+
+    kubernetes: Version
+    programs: dict[Name, Version]
+    images: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Everything that a cluster of one Kubernetes version consists of."""
+
+    kubernetes: str
+    programs: tuple[Program, ...]
+    images: tuple[Image, ...]
+
+    def program(self, name: str) -> Program:
+        """The program `name`, for example to learn which etcd belongs to this Kubernetes.
+
+        Raises:
+            KeyError: the lock has no such program; its names are part of the code, so this is a bug.
+        """
+        return {program.name: program for program in self.programs}[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """All that the product knows how to get."""
+
+    __pydantic_config__ = _STRICT
+
+    schema: Literal[1]
+    toolchain: Toolchain
+    modules: tuple[Module, ...]
+    programs: tuple[Program, ...]
+    images: tuple[Image, ...]
+    releases: tuple[Pairing, ...]
+
+    def __post_init__(self) -> None:
+        _unique("module", [module.name for module in self.modules])
+        _unique("program", [str(program) for program in self.programs])
+        _unique("image", [image.reference for image in self.images])
+        _unique("release", [pairing.kubernetes for pairing in self.releases])
+        for program in self.programs:
+            self.module(program)
+        for pairing in self.releases:
+            self._resolve(pairing)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The Kubernetes versions in it, as the lock orders them."""
+        return tuple(pairing.kubernetes for pairing in self.releases)
+
+    def module(self, program: Program) -> Module:
+        """The module that builds `program`."""
+        for module in self.modules:
+            if module.name == program.module:
+                return module
+        raise ValueError(f"{program}: no module {program.module}")
+
+    def kubernetes(self, version: str) -> Release:
+        """The programs and images of Kubernetes `version`, "1.36.3" for example.
+
+        Raises:
+            InputError: the lock does not have it.
+        """
+        for pairing in self.releases:
+            if pairing.kubernetes == version:
+                return self._resolve(pairing)
+        raise InputError(f"Kubernetes {version} is not in the lock", remedy=f"use one of {', '.join(self.versions)}")
+
+    def _resolve(self, pairing: Pairing) -> Release:
+        programs = {str(program): program for program in self.programs}
+        images = {image.reference: image for image in self.images}
+        wanted = [f"{name} {version}" for name, version in pairing.programs.items()]
+        for missing in [*(set(wanted) - set(programs)), *(set(pairing.images) - set(images))]:
+            raise ValueError(f"Kubernetes {pairing.kubernetes}: no {missing}")
+        for image in (images[reference] for reference in pairing.images):
+            for name in image.programs.values():
+                if pairing.programs.get(name) != image.version:
+                    raise ValueError(f"{image.reference}: holds {name} {image.version}, the release another")
+        return Release(
+            pairing.kubernetes,
+            tuple(programs[name] for name in wanted),
+            tuple(images[reference] for reference in pairing.images),
+        )
+
+
+@cache
+def load() -> Lock:
+    """The product's own lock, read once a process.
+
+    Raises:
+        IntegrityError: it was damaged or belongs to another version of kharden.
+    """
+    try:
+        return parse(PATH.read_bytes(), str(PATH))
+    except OSError as error:
+        raise IntegrityError(f"{PATH}: can't be read ({error.strerror})", remedy=DAMAGED) from None
+
+
+def parse(content: bytes, name: str) -> Lock:
+    """The lock in `content`; `name` says where it comes from.
+
+    Raises:
+        IntegrityError: it is not a whole lock of schema 1; every problem is in the details.
+    """
+    try:
+        value = json.loads(content, object_pairs_hook=_without_duplicates)
+        return TypeAdapter(Lock).validate_json(json.dumps(value))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
+        raise IntegrityError(f"{name}: {problems[0]}", remedy=DAMAGED, details=problems[1:]) from None
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{name}: not JSON ({error})", remedy=DAMAGED) from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _unique("key", [key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _unique(kind: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{kind} {name} is there twice")

@@ -1,0 +1,263 @@
+"""What each command does: an ordered, readable list of steps. No step prints; a reporter is told."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+from kharden import lab as lab_nodes
+from kharden.apply.cluster import apply as apply_build
+from kharden.artifacts.fetch import fetch, pinned
+from kharden.artifacts.lock import load as load_lock
+from kharden.artifacts.store import Store, cache_root
+from kharden.errors import InputError, MissingError, RefusedError
+from kharden.observe import collect, suite
+from kharden.pki.bundle import identities_to_make, load_or_create
+from kharden.pki.views import for_node
+from kharden.plan import transport
+from kharden.plan.cluster import make
+from kharden.render.artefact import Image
+from kharden.render.cluster import StoredProgram, Supply, render_cluster
+from kharden.render.output import write
+from kharden.report import Report, judge
+from kharden.report import write as write_report
+from kharden.seal import load_or_create_identity
+from kharden.spec.load import load as load_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from kharden.apply.runner import ApplyResult
+    from kharden.artifacts.model import Artifacts
+    from kharden.plan.model import ClusterPlan
+    from kharden.progress import Reporter
+    from kharden.spec.load import Loaded
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a cluster's files lie: below a checkout, or below the folder in which `kharden` was started."""
+
+    root: Path
+    cluster: str
+
+    @property
+    def spec(self) -> Path:
+        """The hand-written file."""
+        return self.root / "inventories" / self.cluster / "cluster.yaml"
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of the sealed stores."""
+        return self.spec.parent / "secrets"
+
+    @property
+    def build(self) -> Path:
+        """The folder of everything rendered."""
+        return self.root / "build" / self.cluster
+
+    @property
+    def evidence(self) -> Path:
+        """The folder of reports."""
+        return self.root / "evidence" / self.cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a render did: paths that changed below build/<cluster>/, and notes about keys and certificates."""
+
+    folder: Path
+    changed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def validate(place: Place) -> Loaded:
+    """Check cluster.yaml alone.
+
+    Raises:
+        SpecError: it has problems; all of them are listed.
+    """
+    if not place.spec.parent.is_dir():
+        known = sorted(path.parent.name for path in place.root.glob("inventories/*/cluster.yaml"))
+        raise InputError(
+            f"inventories/{place.cluster}: there is no such cluster", remedy=f"known ones: {', '.join(known) or 'none'}"
+        )
+    return load_spec(place.spec)
+
+
+def make_plan(place: Place) -> ClusterPlan:
+    """cluster.yaml and the facts of the lab's host → the plan."""
+    loaded = validate(place)
+    lab = lab_of(loaded)
+    return make(loaded.cluster, loaded.digest, lab_nodes.prepare(lab) if lab else None)
+
+
+def lab_of(loaded: Loaded) -> lab_nodes.Lab | None:
+    """The lab that a cluster's nodes are, or None where they are real machines."""
+    cluster = loaded.cluster
+    if cluster.spec.lab is None:
+        return None
+    nodes = []
+    for node in cluster.spec.nodes:
+        if not isinstance(node.address, IPv4Address):
+            raise InputError(f"{loaded.path}: {node.name} has an IPv6 address", remedy="lab nodes have IPv4 addresses")
+        nodes.append(lab_nodes.LabNode(node.name, node.address))
+    subnet = cluster.spec.network.node_cidrs[0]
+    if not isinstance(subnet, IPv4Network):
+        raise InputError(f"{loaded.path}: the lab's network is an IPv6 one", remedy="lab nodes have IPv4 addresses")
+    return lab_nodes.Lab(cluster.metadata.name, subnet, tuple(nodes), suite=cluster.spec.lab.suite)
+
+
+def fetch_artifacts(plan: ClusterPlan, reporter: Reporter) -> Artifacts:
+    """Programs and images of the plan's version, from the cache or built into it."""
+    artifacts = fetch(plan.kubernetes, _architecture(), store=Store(cache_root()), progress=reporter)
+    for line in artifacts.healed:
+        reporter.note(line)
+    return artifacts
+
+
+def _architecture() -> str:
+    machine = platform.machine()
+    if machine not in _MACHINES:
+        raise MissingError(f"this machine is a {machine}", remedy="programs can be built for x86_64 and aarch64 only")
+    return _MACHINES[machine]
+
+
+def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
+    """Write build/<cluster>/."""
+    reporter.phase("Read cluster.yaml")
+    plan = make_plan(place)
+    reporter.phase("Fetch programs and images")
+    artifacts = fetch_artifacts(plan, reporter)
+    reporter.phase("Open keys and certificates")
+    identities, made = load_or_create_identity(os.environ, create=identities_to_make(plan, place.secrets))
+    secrets, issued = load_or_create(plan, place.secrets, identities, now, alive=place.build.exists())
+    reporter.phase("Render")
+    shares = {node.name: for_node(secrets, node) for node in plan.nodes}
+    build = render_cluster(plan, shares, _supply(artifacts), place.build)
+    changed = write(build, place.build, secrets.recipients)
+    reporter.end_phase()
+    return Rendered(place.build, changed, (*_told(made), *issued))
+
+
+def _told(made: Sequence[Path]) -> tuple[str, ...]:
+    """A plain word about new identities: without them nothing of this cluster can be opened again."""
+    return tuple(f"{path}: made; back it up, without it the store can never be opened again" for path in made)
+
+
+def _supply(artifacts: Artifacts) -> Supply:
+    return Supply(
+        programs={name: StoredProgram(file.sha256, file.size) for name, file in artifacts.programs.items()},
+        images=tuple(Image(image.reference, image.digest, image.archive, image.size) for image in artifacts.images),
+    )
+
+
+def agree_to_apply(place: Place, consent: Callable[[Sequence[str]], bool]) -> None:
+    """On machines that are not the lab's, a person agrees to an apply beforehand.
+
+    Raises:
+        RefusedError: nobody agreed.
+    """
+    cluster = validate(place).cluster
+    machines = [f"{node.name} ({node.address}) becomes what build/{place.cluster} says" for node in cluster.spec.nodes]
+    if cluster.spec.lab is None and not consent(machines):
+        raise RefusedError("nothing was applied: nobody agreed to it", remedy="look at the plan, then add --yes")
+
+
+def bring_up_lab(place: Place, reporter: Reporter, consent: Callable[[Sequence[str]], bool]) -> None:
+    """Start the nodes where they are the lab's and don't run yet; what this changes on the host is asked first.
+
+    Raises:
+        RefusedError: nobody agreed.
+    """
+    lab = lab_of(validate(place))
+    if lab is None:
+        return
+    lab_nodes.check()
+    changes = [str(change) for change in lab_nodes.host_changes(lab)]
+    if changes and not consent(changes):
+        raise RefusedError("the lab was not started: nobody agreed to the changes on this machine", remedy="add --yes")
+    reporter.phase("Start the lab's nodes")
+    lab_nodes.up(lab, reporter)
+
+
+def apply(place: Place, reporter: Reporter, *, check: bool = False) -> ApplyResult:
+    """Make the nodes what build/<cluster>/ says; with `check`, look only."""
+    loaded = validate(place)
+    _refuse_other_nodes(place)
+    identities, _ = load_or_create_identity(os.environ)
+    result = apply_build(
+        place.build,
+        spec_digest=loaded.digest,
+        identities=identities,
+        cache=cache_root(),
+        progress=reporter,
+        check=check,
+    )
+    reporter.end_phase()
+    return result
+
+
+def _refuse_other_nodes(place: Place) -> None:
+    """Lab nodes that were made anew have new host keys: what was rendered for the old ones is not for them.
+
+    Raises:
+        RefusedError: that is so.
+    """
+    path = place.build / "ansible" / "known_hosts"
+    if path.exists() and path.read_text(encoding="utf-8") != transport.known_hosts(make_plan(place)):
+        raise RefusedError(f"{place.build}: was rendered for other nodes than the lab has now", remedy="render again")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What verify found, and where it wrote that down."""
+
+    report: Report
+    path: Path
+
+
+def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = False) -> Verified:
+    """Observe the nodes, judge every control and write the report."""
+    cluster = validate(place).cluster
+    plan = make_plan(place)
+    reporter.phase("Observe the nodes")
+    snapshot = collect(plan, passive=passive, now=now)
+    reporter.phase("Run the state suite")
+    observations = suite.run(plan, snapshot, locked_digests(plan))
+    report = judge(plan, observations, cluster.spec.waivers, now)
+    path = write_report(report, place.evidence)
+    reporter.end_phase()
+    return Verified(report, path)
+
+
+def locked_digests(plan: ClusterPlan) -> dict[str, str]:
+    """The SHA-256 that the lock names for each program of the plan's version, by its name."""
+    release = load_lock().kubernetes(plan.kubernetes)
+    architecture = pinned(release, _architecture())
+    return {program.name: program.built[architecture] for program in release.programs}
+
+
+def next_steps(place: Place, program: str) -> str:
+    """What to do after a successful apply; `program` is what the user types, "invoke" or "kharden"."""
+    name = f"--cluster {place.cluster}"
+    steps = [
+        f"Next: {program} verify {name}       observe the cluster and judge every control",
+        f"      {program} plan {name}         what an apply would change; run it on a timer",
+    ]
+    if validate(place).cluster.spec.lab is not None:
+        steps.append(f"      {program} lab.shell NODE {name}, {program} lab.down {name}")
+    return "\n".join(steps)
+
+
+def version() -> str:
+    """The product's version."""
+    return metadata.version("kharden")

@@ -1,0 +1,100 @@
+"""The machine: programs, kernel settings, units."""
+
+from __future__ import annotations
+
+from kharden.controls.checks import (
+    FolderContents,
+    InstalledPrograms,
+    RunningPrograms,
+    SysctlValue,
+    UnitState,
+)
+from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, Control
+
+_REPLACE = "find out who changed it, then put the right one back with `kharden apply`"
+_BIN = "/usr/local/bin"
+_CNI = ("bridge", "host-local", "loopback", "portmap")
+
+CONTROLS = (
+    Control(
+        "running-programs-control-plane",
+        "The control plane's running programs are the ones that the lock names",
+        "critical",
+        CONTROL_PLANE,
+        (RunningPrograms(("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")),),
+        _REPLACE,
+    ),
+    Control(
+        "running-programs",
+        "Every node's running programs are the ones that the lock names",
+        "critical",
+        EVERYWHERE,
+        (
+            RunningPrograms(("containerd", "containerd-shim-runc-v2", "kubelet", "kube-proxy")),
+            RunningPrograms(("coredns", "pause"), required=False),
+        ),
+        _REPLACE,
+    ),
+    Control(
+        "installed-programs",
+        "Installed programs are the ones that the lock names",
+        "critical",
+        EVERYWHERE,
+        (
+            InstalledPrograms(
+                (
+                    *(
+                        f"{_BIN}/{name}"
+                        for name in ("kubeadm", "kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "ctr")
+                    ),
+                    *(f"/opt/cni/bin/{name}" for name in _CNI),
+                )
+            ),
+            FolderContents("/opt/cni/bin", _CNI),
+        ),
+        _REPLACE,
+    ),
+    Control(
+        "installed-programs-etcd",
+        "etcd's tools are the ones that the lock names",
+        "high",
+        CONTROL_PLANE,
+        (InstalledPrograms((f"{_BIN}/etcdctl", f"{_BIN}/etcdutl")),),
+        _REPLACE,
+    ),
+    Control(
+        "sysctl-network",
+        "The kernel forwards for pods, and neither sends nor takes redirects or source routes",
+        "medium",
+        EVERYWHERE,
+        (
+            SysctlValue("net.ipv4.ip_forward", "1"),
+            SysctlValue("net.ipv4.conf.all.accept_redirects", "0"),
+            SysctlValue("net.ipv4.conf.all.send_redirects", "0"),
+            SysctlValue("net.ipv4.conf.all.accept_source_route", "0"),
+            SysctlValue("net.ipv4.tcp_syncookies", "1"),
+            SysctlValue("net.bridge.bridge-nf-call-iptables", "1"),
+        ),
+    ),
+    Control(
+        "sysctl-kernel",
+        "The kernel settings that the kubelet insists on",
+        "medium",
+        EVERYWHERE,
+        (
+            SysctlValue("vm.overcommit_memory", "1"),
+            SysctlValue("vm.panic_on_oom", "0"),
+            SysctlValue("kernel.panic", "10"),
+            SysctlValue("kernel.panic_on_oops", "1"),
+            SysctlValue("kernel.keys.root_maxkeys", "1000000"),
+            SysctlValue("kernel.keys.root_maxbytes", "25000000"),
+        ),
+    ),
+    Control(
+        "units-running",
+        "Kubelet, runtime, balancer and pod routes run now and after a boot",
+        "medium",
+        EVERYWHERE,
+        tuple(UnitState(f"{name}.service") for name in ("kubelet", "containerd", "haproxy", "kharden-routes")),
+    ),
+)

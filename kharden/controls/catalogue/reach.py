@@ -1,0 +1,176 @@
+"""What listens, how it speaks TLS, and what those without the right credential get from it."""
+
+from __future__ import annotations
+
+from kharden.controls.checks import Listener, ListeningSockets, Probe, TlsListener
+from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, WORKER, Control, FromPlan
+
+_CLOSED = ("connection refused", "no answer")
+_UNAUTHORIZED = ("401",)
+# Its own authorizer refuses the anonymous user (403) where authentication lets it pass as one.
+_REFUSED = ("401", "403")
+_PKI = "/etc/kubernetes/pki"
+
+_SSH = Listener(("sshd", "systemd"), FromPlan.SSH_PORT, "node")
+_NODE = (_SSH, Listener(("kubelet",), 10250, "node"))
+_LOOPBACK = (
+    Listener(("haproxy",), 7443, "loopback"),
+    Listener(("kubelet",), 10248, "loopback"),
+    Listener(("kube-proxy",), 10249, "loopback"),
+    Listener(("kube-proxy",), 10256, "loopback"),
+    # The runtime's streaming server, for exec and logs by way of the kubelet.
+    Listener(("containerd",), None, "loopback"),
+)
+_REMEDY = "stop what listens there, or find out who started it"
+
+CONTROLS = (
+    Control(
+        "listeners-control-plane",
+        "On a control plane's addresses only sshd, kubelet, API server and etcd listen",
+        "critical",
+        CONTROL_PLANE,
+        (
+            ListeningSockets(
+                "node",
+                (
+                    *_NODE,
+                    Listener(("kube-apiserver",), 6443, "node"),
+                    Listener(("etcd",), 2379, "node"),
+                    Listener(("etcd",), 2380, "node"),
+                ),
+            ),
+        ),
+        _REMEDY,
+    ),
+    Control(
+        "listeners-worker",
+        "On a worker's addresses only sshd and kubelet listen",
+        "critical",
+        WORKER,
+        (ListeningSockets("node", _NODE),),
+        _REMEDY,
+    ),
+    Control(
+        "loopback-listeners-control-plane",
+        "On a control plane's loopback only the named health, metrics and balancer ports listen",
+        "medium",
+        CONTROL_PLANE,
+        (
+            ListeningSockets(
+                "loopback",
+                (
+                    *_LOOPBACK,
+                    Listener(("etcd",), 2379, "loopback"),
+                    Listener(("etcd",), 2381, "loopback"),
+                    Listener(("kube-controller-manager",), 10257, "loopback"),
+                    Listener(("kube-scheduler",), 10259, "loopback"),
+                ),
+            ),
+        ),
+        _REMEDY,
+    ),
+    Control(
+        "loopback-listeners-worker",
+        "On a worker's loopback only the named health, metrics and balancer ports listen",
+        "medium",
+        WORKER,
+        (ListeningSockets("loopback", _LOOPBACK),),
+        _REMEDY,
+    ),
+    Control(
+        "tls-spoken-control-plane",
+        "API server, etcd, scheduler and controller manager speak TLS 1.2 or later with strong suites only",
+        "high",
+        CONTROL_PLANE,
+        (
+            TlsListener(6443, "node", f"{_PKI}/ca.crt", "api-server"),
+            TlsListener(2379, "node", f"{_PKI}/etcd/ca.crt", "etcd-member"),
+            TlsListener(2380, "node", f"{_PKI}/etcd/ca.crt", "etcd-member"),
+            TlsListener(10257, "loopback", None, "none"),
+            TlsListener(10259, "loopback", None, "none"),
+        ),
+    ),
+    Control(
+        "tls-spoken-kubelet",
+        "The kubelet speaks TLS 1.2 or later with strong suites only, under its node's name",
+        "high",
+        EVERYWHERE,
+        (TlsListener(10250, "node", f"{_PKI}/ca.crt", "node"),),
+    ),
+    Control(
+        "apiserver-anonymous-refused",
+        "Without a credential the API server answers health probes and nothing else",
+        "critical",
+        CONTROL_PLANE,
+        (
+            Probe(6443, ("200",), "/livez"),
+            Probe(6443, _UNAUTHORIZED, "/version"),
+            Probe(6443, _UNAUTHORIZED, "/api"),
+            Probe(6443, _UNAUTHORIZED, "/metrics"),
+            Probe(6443, _UNAUTHORIZED, "/api/v1/namespaces/kube-public/configmaps/cluster-info"),
+        ),
+    ),
+    Control(
+        "front-proxy-forgery-refused",
+        "Names in headers count for nothing without the front proxy's certificate",
+        "critical",
+        CONTROL_PLANE,
+        (
+            Probe(
+                6443,
+                _UNAUTHORIZED,
+                "/api/v1/secrets",
+                headers=(("X-Remote-User", "kubernetes-admin"), ("X-Remote-Group", "system:masters")),
+            ),
+        ),
+    ),
+    Control(
+        "apiserver-insecure-port-closed",
+        "The API server's old port without TLS is closed",
+        "critical",
+        CONTROL_PLANE,
+        (Probe(8080, _CLOSED, over_tls=False), Probe(8080, _CLOSED, scope="loopback", over_tls=False)),
+    ),
+    Control(
+        "kubelet-anonymous-refused",
+        "Without a credential the kubelet answers nothing",
+        "critical",
+        EVERYWHERE,
+        (
+            Probe(10250, _UNAUTHORIZED, "/pods"),
+            Probe(10250, _UNAUTHORIZED, "/metrics"),
+            Probe(10250, _UNAUTHORIZED, "/configz"),
+        ),
+    ),
+    Control(
+        "kubelet-read-only-port-closed",
+        "The kubelet's read-only port is closed",
+        "high",
+        EVERYWHERE,
+        (Probe(10255, _CLOSED, "/pods", over_tls=False),),
+    ),
+    Control(
+        "components-anonymous-refused",
+        "Without a credential scheduler and controller manager show no metrics",
+        "high",
+        CONTROL_PLANE,
+        (
+            Probe(10257, _REFUSED, "/metrics", scope="loopback"),
+            Probe(10259, _REFUSED, "/metrics", scope="loopback"),
+        ),
+    ),
+    Control(
+        "etcd-strangers-refused",
+        "etcd refuses those without a certificate and those with one of the cluster's CA",
+        "critical",
+        CONTROL_PLANE,
+        (
+            Probe(2379, ("TLS refused",), "/version"),
+            Probe(2379, ("TLS refused",), "/version", credential="kubelet"),
+            Probe(2380, ("TLS refused",), "/version"),
+            Probe(2380, ("TLS refused",), "/version", credential="kubelet"),
+            # With etcd's own client certificate it does answer: the refusals above are about the credential.
+            Probe(2379, ("200",), "/version", credential="etcd-client"),
+        ),
+    ),
+)

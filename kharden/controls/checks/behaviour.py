@@ -1,0 +1,100 @@
+"""The kinds of checks that ask the running cluster: requests with and without credentials, and its objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from kharden.controls.checks.node import Scope
+    from kharden.controls.model import FromPlan
+
+# Whose certificate a probe shows: nobody's, the node's kubelet's, or etcd's health check's.
+Credential = Literal["none", "kubelet", "etcd-client"]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A request, and the answers that are right.
+
+    Attributes:
+        outcomes: HTTP statuses as text, "connection refused", or "TLS refused" (an alert about our certificate).
+        over_tls: whether TLS is spoken at all.
+    """
+
+    port: int
+    outcomes: tuple[str, ...]
+    path: str = "/"
+    scope: Scope = "node"
+    credential: Credential = "none"
+    headers: tuple[tuple[str, str], ...] = ()
+    over_tls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignNodeRefused:
+    """With its kubelet's credential a node can read itself, but label neither another node nor itself as it likes."""
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletSetting:
+    """A setting that the running kubelet reports of itself (its configz).
+
+    Attributes:
+        path: keys from the top, such as ("authentication", "anonymous", "enabled").
+        absent: what it means when the key is left out of the answer; None: that is wrong.
+    """
+
+    path: tuple[str, ...]
+    value: str | int | bool | FromPlan
+    absent: str | int | bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletSettingWithin:
+    """A list that the running kubelet reports of itself: not empty, and no item but these."""
+
+    path: tuple[str, ...]
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PodAdmission:
+    """A pod is tried (a dry run on the server) in the namespace `default`; nothing is created.
+
+    Attributes:
+        feature: what it adds to a pod that meets the restricted Pod Security Standard; "" adds nothing.
+        admitted: whether it must be let in.
+    """
+
+    feature: Literal["", "privileged", "host-path", "root", "host-network"]
+    admitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedAtRest:
+    """Every key of each encrypted resource lies in etcd under the provider's prefix, read raw."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsNotAudited:
+    """A secret that was just written is in the audit log, and what is in it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultServiceAccounts:
+    """The default service accounts of these namespaces mount no token."""
+
+    namespaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsAbsent:
+    """The API has no object under this path (with its selectors).
+
+    Attributes:
+        what: what such an object would be, for the report.
+    """
+
+    path: str
+    what: str

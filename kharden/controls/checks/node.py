@@ -1,0 +1,160 @@
+"""The kinds of checks of a machine: files, processes, sockets, kernel settings, units.
+
+Paths are those of a kubeadm node; patterns are shell patterns, `**` crosses folders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from kharden.controls.model import FromPlan
+
+# Where a program listens: every address or the node's own ("node"), or only 127.0.0.1 and ::1 ("loopback").
+Scope = Literal["node", "loopback"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileAttributes:
+    """Every file of the patterns belongs to owner and group, and has no permission bit outside `mode`.
+
+    Each pattern must match at least one file.
+    """
+
+    patterns: tuple[str, ...]
+    mode: int
+    owner: str = "root"
+    group: str = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class FilesAbsent:
+    """Nothing matches the patterns."""
+
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderContents:
+    """A folder holds exactly these entries."""
+
+    path: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentEquals:
+    """Each process of the program has the flag once, with this value."""
+
+    program: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentAbsent:
+    """No process of the program has any of these flags."""
+
+    program: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentContains:
+    """The flag's comma-separated value has all of these items."""
+
+    program: str
+    name: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentLacks:
+    """The flag is absent, or its comma-separated value has none of these items."""
+
+    program: str
+    name: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentWithin:
+    """The flag's comma-separated value is not empty and has no item but these."""
+
+    program: str
+    name: str
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentAtLeast:
+    """The flag's number is at least `least`, and at least what the cluster's own specification says."""
+
+    program: str
+    name: str
+    least: int
+    planned: FromPlan
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessOwner:
+    """Every process of the program runs as this user."""
+
+    program: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPrograms:
+    """Each process of these programs is the file that the lock of artifacts names.
+
+    Attributes:
+        required: each of them must run on the node; else it may.
+    """
+
+    programs: tuple[str, ...]
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledPrograms:
+    """Each of these files is the one that the lock of artifacts names for the program of that name."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that is held by one of these programs and must be there.
+
+    With `port` None it is any port that the program was given by the kernel, and it need not be there.
+    """
+
+    programs: tuple[str, ...]
+    port: int | FromPlan | None
+    scope: Scope
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class ListeningSockets:
+    """In this scope exactly these sockets listen, each held by its program."""
+
+    scope: Scope
+    listeners: tuple[Listener, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SysctlValue:
+    """A kernel setting."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A systemd unit runs now and after the next boot."""
+
+    name: str

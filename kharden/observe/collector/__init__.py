@@ -1,0 +1,66 @@
+"""The program that runs on a node: raw facts as one JSON document, no opinion.
+
+It is sent over ssh and started as root (`kharden.observe.shipping`), needs Python 3.11 and nothing else, and writes
+nothing to the node. What it looks for comes with it (`kharden.observe.request`). It never gives away what a key, a
+token or a secret object holds. What can't be observed is `{"error": reason}` in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kharden.observe.collector import cluster, files, kernel, probes, processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MESSAGE_LIMIT = 300
+
+
+def collect(request: dict[str, Any]) -> dict[str, Any]:
+    """Every section that the request asks for."""
+    return {
+        "files": _section(files.find, request["patterns"]),
+        "folders": _each(files.names, request["folders"]),
+        "digests": _each(files.digest, request["digests"]),
+        "certificates": _each(files.certificates, request["certificates"]),
+        "kubeconfigs": _each(files.kubeconfig, request["kubeconfigs"]),
+        "processes": _section(processes.processes, request["programs"]),
+        "sockets": _section(processes.sockets),
+        "sysctls": _each(kernel.sysctl, request["sysctls"]),
+        "units": _each(kernel.unit, request["units"]),
+        "handshakes": {key: _section(probes.handshake, **asked) for key, asked in request["handshakes"].items()},
+        "probes": {key: _section(probes.probe, **asked) for key, asked in request["probes"].items()},
+        "cluster": _section(_cluster, request["cluster"]),
+    }
+
+
+def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:
+    """What only a control plane can be asked; each part may fail alone."""
+    if asked is None:
+        return {}
+    api = cluster.Api(**asked["api"])
+    with cluster.scratch_secret(api, asked["node"], make=asked["active"]) as scratch:
+        return {
+            "kubelets": {
+                name: _section(cluster.kubelet_settings, api, name, asked["settings"]) for name in asked["kubelets"]
+            },
+            "pods": {key: _section(cluster.try_pod, api, pod) for key, pod in asked["pods"].items()},
+            "accounts": _section(cluster.default_accounts, api),
+            "objects": {path: _section(cluster.object_names, api, path) for path in asked["objects"]},
+            "etcd": {
+                name: _section(cluster.prefixes, asked["etcd"], folder) for name, folder in asked["stored"].items()
+            },
+            "audit": _section(cluster.audited, asked["audit_log"], scratch),
+        }
+
+
+def _each(look: Callable[[str], object], names: list[str]) -> dict[str, Any]:
+    return {name: _section(look, name) for name in names}
+
+
+def _section(look: Callable[..., object], *arguments: object, **named: object) -> Any:  # noqa: ANN401  # JSON
+    try:
+        return look(*arguments, **named)
+    except Exception as error:  # noqa: BLE001  # whatever went wrong: it must be told, and the rest still be looked at
+        return {"error": f"{type(error).__name__}: {error}"[:_MESSAGE_LIMIT]}

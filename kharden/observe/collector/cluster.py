@@ -1,0 +1,200 @@
+"""What a control plane can be asked: its API server through kubectl, its etcd through etcdctl, its audit log."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_SECONDS = 30
+_PAGE = 500
+_OFFENDERS = 20
+_MESSAGE_LIMIT = 300
+_SCRATCH = "/api/v1/namespaces/kube-system/secrets"
+_SCRATCH_LABEL = "kharden.dev/scratch-of"
+_REFUSAL = re.compile(r"Error from server \((?P<reason>\w+)\): (?P<message>.*)")
+# k8s.io/apiserver value/encrypt: provider, its version and the key's name; what follows is ciphertext.
+_PREFIX = re.compile(rb"k8s:enc:[a-z]+:v[0-9]+:[A-Za-z0-9._-]{1,63}:")
+_AUDIT_TAIL = 8 << 20
+_AUDIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API server, and with which credential kubectl asks it."""
+
+    kubectl: str
+    kubeconfig: str
+    server: str
+
+    def run(self, *arguments: str, body: object = None) -> subprocess.CompletedProcess[str]:
+        """One call; a body goes through standard input, never through the command line."""
+        return subprocess.run(
+            [self.kubectl, f"--kubeconfig={self.kubeconfig}", f"--server={self.server}", *arguments],
+            input=None if body is None else json.dumps(body),
+            stdin=subprocess.DEVNULL if body is None else None,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The object or list under a path.
+
+        Raises:
+            RuntimeError: the API server said no; the message is its own.
+        """
+        call = self.run("get", "--raw", path)
+        if call.returncode:
+            raise RuntimeError(_last_line(call.stderr))
+        answer: dict[str, Any] = json.loads(call.stdout)
+        return answer
+
+
+def kubelet_settings(api: Api, node: str, paths: list[list[str]]) -> list[Any]:
+    """What a node's running kubelet says of itself: for each path [value], or [] where it says nothing."""
+    settings = api.get(f"/api/v1/nodes/{node}/proxy/configz")["kubeletconfig"]
+    return [_at(settings, path) for path in paths]
+
+
+def _at(value: Any, path: list[str]) -> list[Any]:  # noqa: ANN401  # JSON
+    for key in path:
+        if not isinstance(value, dict) or key not in value:
+            return []
+        value = value[key]
+    return [value]
+
+
+def try_pod(api: Api, pod: dict[str, Any]) -> dict[str, Any]:
+    """Whether a pod would be admitted (a dry run on the server), and why not."""
+    call = api.run("create", "--raw", "/api/v1/namespaces/default/pods?dryRun=All", "-f", "-", body=pod)
+    if call.returncode == 0:
+        return {"admitted": True, "reason": "", "message": ""}
+    refusal = _REFUSAL.search(call.stderr)
+    if refusal is None:
+        raise RuntimeError(_last_line(call.stderr))
+    return {"admitted": False, "reason": refusal["reason"], "message": refusal["message"][:_MESSAGE_LIMIT]}
+
+
+def default_accounts(api: Api) -> dict[str, bool]:
+    """Namespace → whether a pod of its default service account gets a token unasked."""
+    accounts = api.get("/api/v1/serviceaccounts?fieldSelector=metadata.name%3Ddefault")["items"]
+    return {
+        account["metadata"]["namespace"]: account.get("automountServiceAccountToken") is not False
+        for account in accounts
+    }
+
+
+def object_names(api: Api, path: str) -> list[str]:
+    """Names of the objects of a list, with their namespaces."""
+    items = api.get(path)["items"] or []
+    return [f"{item['metadata'].get('namespace', '')}/{item['metadata']['name']}" for item in items]
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A secret of our own that exists while it is looked for; `canary` is what is in it."""
+
+    name: str
+    canary: str
+
+
+@contextmanager
+def scratch_secret(api: Api, node: str, *, make: bool) -> Iterator[Scratch | None]:
+    """Make one and remove it, with whatever an interrupted run of this node left behind; None where none was made."""
+    if not make:
+        yield None
+        return
+    scratch = Scratch(f"kharden-verify-{node}-{secrets.token_hex(4)}", secrets.token_hex(16))
+    metadata = {"name": scratch.name, "labels": {_SCRATCH_LABEL: node}}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"canary": scratch.canary}}
+    made = api.run("create", "--raw", _SCRATCH, "-f", "-", body=body).returncode == 0
+    try:
+        yield scratch if made else None
+    finally:
+        api.run("delete", "--raw", f"{_SCRATCH}?labelSelector={_SCRATCH_LABEL}%3D{node}")
+
+
+def prefixes(command: list[str], folder: str) -> dict[str, Any]:
+    """How the values below a folder of etcd begin."""
+    return how_stored(_stored(command, folder))
+
+
+def how_stored(pairs: Iterable[tuple[str, bytes]]) -> dict[str, Any]:
+    """Encryption prefix → count, and the keys whose value has none.
+
+    Values never leave this function: only the prefix up to the key's name does.
+    """
+    counts: dict[str, int] = {}
+    plain: list[str] = []
+    for key, value in pairs:
+        prefix = _PREFIX.match(value)
+        if prefix:
+            counts[prefix[0].decode()] = counts.get(prefix[0].decode(), 0) + 1
+        else:
+            plain.append(key)
+    return {"prefixes": counts, "plain": plain[:_OFFENDERS], "plain_count": len(plain)}
+
+
+def _stored(command: list[str], folder: str) -> Iterator[tuple[str, bytes]]:
+    """Key and value of everything below a folder, a page at a time."""
+    start, end = folder, f"{folder[:-1]}{chr(ord(folder[-1]) + 1)}"
+    more = True
+    while more:
+        call = subprocess.run(
+            [*command, "get", start, end, f"--limit={_PAGE}", "--write-out=json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        if call.returncode:
+            raise RuntimeError(_last_line(call.stderr))
+        page = json.loads(call.stdout)
+        for entry in page.get("kvs", ()):
+            key = base64.b64decode(entry["key"]).decode(errors="replace")
+            yield key, base64.b64decode(entry.get("value", ""))
+            # "!" sorts before every character that a name can go on with, and can stand in an argument (NUL can't).
+            start = f"{key}!"
+        more = page.get("more", False)
+
+
+def audited(path: str, scratch: Scratch | None) -> dict[str, Any]:
+    """What the audit log says of the scratch secret's making: the level of that event, and whether it leaks it.
+
+    Raises:
+        RuntimeError: no scratch secret was made, or no event came in time.
+    """
+    if scratch is None:
+        raise RuntimeError("no scratch secret was made")
+    forms = (scratch.canary.encode(), base64.b64encode(scratch.canary.encode()))
+    deadline = time.monotonic() + _AUDIT_SECONDS
+    while time.monotonic() < deadline:
+        lines = [line for line in _tail(Path(path)) if scratch.name.encode() in line]
+        created = [json.loads(line) for line in lines if b'"verb":"create"' in line]
+        if created:
+            return {"level": created[0]["level"], "leaked": any(form in line for line in lines for form in forms)}
+        time.sleep(0.05)  # the API server writes the event after it has answered
+    raise RuntimeError("the secret's creation is not in the audit log")
+
+
+def _tail(path: Path) -> list[bytes]:
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _AUDIT_TAIL))
+        return stream.read().splitlines()
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1][:_MESSAGE_LIMIT]

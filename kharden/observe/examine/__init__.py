@@ -1,0 +1,116 @@
+"""Holding facts against a control: each kind of check has one function, which says what it expected and what it saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kharden.controls import checks as kinds
+from kharden.observe.examine import arguments, certificates, cluster, connections, files, machine, sockets
+from kharden.observe.facts import Unobserved
+from kharden.observe.model import Finding, Observation, clean
+from kharden.observe.request import ACTIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kharden.controls import Control
+    from kharden.observe.examine.view import View
+    from kharden.observe.model import Source
+
+    # The first argument is of the kind that the table below names for the function.
+    Examiner = Callable[[Any, View], Iterator[Finding]]
+
+_EXAMINERS: dict[type[kinds.Check], tuple[Source, Examiner]] = {
+    kinds.FileAttributes: ("collector", files.attributes),
+    kinds.FilesAbsent: ("collector", files.absent),
+    kinds.FolderContents: ("collector", files.contents),
+    kinds.ArgumentEquals: ("collector", arguments.equals),
+    kinds.ArgumentAbsent: ("collector", arguments.absent),
+    kinds.ArgumentContains: ("collector", arguments.contains),
+    kinds.ArgumentLacks: ("collector", arguments.lacks),
+    kinds.ArgumentWithin: ("collector", arguments.within),
+    kinds.ArgumentAtLeast: ("collector", arguments.at_least),
+    kinds.ProcessOwner: ("collector", arguments.owner),
+    kinds.RunningPrograms: ("collector", machine.running),
+    kinds.InstalledPrograms: ("collector", machine.installed),
+    kinds.SysctlValue: ("collector", machine.sysctl),
+    kinds.UnitState: ("collector", machine.unit),
+    kinds.ListeningSockets: ("collector", sockets.listening),
+    kinds.CertificateFile: ("collector", certificates.leaf),
+    kinds.KubeconfigFile: ("collector", certificates.kubeconfig),
+    kinds.TrustFile: ("collector", certificates.trust),
+    kinds.DistinctAuthorities: ("collector", certificates.distinct),
+    kinds.TlsListener: ("probe", connections.tls),
+    kinds.Probe: ("probe", connections.probe),
+    kinds.ForeignNodeRefused: ("probe", connections.foreign_node),
+    kinds.KubeletSetting: ("api", cluster.kubelet_setting),
+    kinds.KubeletSettingWithin: ("api", cluster.kubelet_setting_within),
+    kinds.PodAdmission: ("api", cluster.pod_admission),
+    kinds.DefaultServiceAccounts: ("api", cluster.service_accounts),
+    kinds.ObjectsAbsent: ("api", cluster.objects_absent),
+    kinds.EncryptedAtRest: ("collector", cluster.encrypted),
+    kinds.SecretsNotAudited: ("collector", cluster.not_audited),
+}
+# Kinds that look at nothing but what testinfra can be asked too.
+_BY_HOST = (
+    kinds.ArgumentEquals,
+    kinds.ArgumentAbsent,
+    kinds.ArgumentContains,
+    kinds.ArgumentLacks,
+    kinds.ArgumentWithin,
+    kinds.ArgumentAtLeast,
+    kinds.ProcessOwner,
+    kinds.SysctlValue,
+    kinds.UnitState,
+)
+
+
+def examine(control: Control, view: View, *, live: bool = False) -> tuple[Observation, ...]:
+    """What a node's facts say about a control.
+
+    Args:
+        control: one that applies to the node and has checks.
+        view: the node, its facts, and what to hold them against.
+        live: `view.host` is the node itself, asked just now, and not the snapshot.
+    """
+    found = []
+    for check in control.checks:
+        source, examiner = _EXAMINERS[type(check)]
+        if view.snapshot.passive and isinstance(check, ACTIVE):
+            findings = [Finding(control.title, "left out, since this run changes nothing", None, left_out=True)]
+        else:
+            findings = _findings(control, examiner(check, view))
+        found += [_observation(control, view, "live" if live else source, finding) for finding in findings]
+    return tuple(found)
+
+
+def _findings(control: Control, looked: Iterator[Finding]) -> list[Finding]:
+    """What was found as far as it could be seen; at least one finding."""
+    findings: list[Finding] = []
+    try:
+        findings.extend(looked)
+    except Unobserved as reason:
+        findings.append(Finding(control.title, str(reason), None))
+    return findings or [Finding(control.title, "nothing to look at", None)]
+
+
+def can_be_live(control: Control) -> bool:
+    """Whether a node can be asked directly: files without wildcards, processes, kernel settings, units."""
+    return bool(control.checks) and all(
+        isinstance(check, _BY_HOST)
+        or (isinstance(check, kinds.FileAttributes) and not any("*" in pattern for pattern in check.patterns))
+        for check in control.checks
+    )
+
+
+def _observation(control: Control, view: View, source: Source, finding: Finding) -> Observation:
+    return Observation(
+        control.id,
+        view.node.name,
+        source,
+        clean(finding.expected),
+        clean(finding.observed),
+        view.snapshot.at,
+        finding.ok,
+        finding.left_out,
+    )

@@ -1,0 +1,50 @@
+"""What a check is given: the node, what was seen of it and of the others, and what it must be like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kharden.controls import FromPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kharden.observe.facts import Facts, Snapshot
+    from kharden.observe.host import Host
+    from kharden.plan.model import ClusterPlan, NodePlan
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One node, looked at.
+
+    Attributes:
+        host: the node in testinfra's words, from the snapshot or live.
+        digests: program → SHA-256 that the lock of artifacts names.
+    """
+
+    plan: ClusterPlan
+    node: NodePlan
+    snapshot: Snapshot
+    host: Host
+    digests: Mapping[str, str]
+
+    @property
+    def facts(self) -> Facts:
+        """What the collector saw on the node."""
+        return self.snapshot.facts(self.node.name)
+
+
+def resolve(value: FromPlan, view: View) -> str | int:
+    """The value that this cluster's plan has."""
+    values: dict[FromPlan, str | int] = {
+        FromPlan.NODE_NAME: view.node.name,
+        FromPlan.NODE_USER: f"system:node:{view.node.name}",
+        FromPlan.AUDIT_MAX_AGE: view.plan.audit_max_age_days,
+        FromPlan.AUDIT_MAX_BACKUPS: view.plan.audit_max_backups,
+        FromPlan.AUDIT_MAX_SIZE: view.plan.audit_max_size_mb,
+        FromPlan.POD_PIDS_LIMIT: view.plan.pod_pids_limit,
+        FromPlan.SSH_PORT: view.node.ssh.port,
+    }
+    return values[value]

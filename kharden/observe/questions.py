@@ -1,0 +1,129 @@
+"""Which connection answers which question: made for the collector's request, and found again in its answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kharden.controls.checks import ForeignNodeRefused, Probe, TlsListener
+    from kharden.controls.checks.behaviour import Credential
+    from kharden.controls.checks.node import Scope
+    from kharden.plan.model import ClusterPlan, NodePlan
+
+_LOOPBACK = "127.0.0.1"
+_ETCD_CLIENT = "/etc/kubernetes/pki/etcd/healthcheck-client"
+_CREDENTIALS: dict[Credential, tuple[str, ...]] = {
+    "none": (),
+    # One file for certificate and key.
+    "kubelet": ("/var/lib/kubelet/pki/kubelet-client-current.pem",),
+    "etcd-client": (f"{_ETCD_CLIENT}.crt", f"{_ETCD_CLIENT}.key"),
+}
+_WITH: dict[Credential, str] = {
+    "none": "without credential",
+    "kubelet": "with a certificate of the cluster's CA",
+    "etcd-client": "with etcd's client certificate",
+}
+# A label that only administrators may set on nodes (NodeRestriction keeps this prefix for them).
+_RESERVED_LABEL = "node-restriction.kubernetes.io/kharden"
+_OPEN_LABEL = "kharden.dev/verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request to make; `text` says it to a person and is its key."""
+
+    text: str
+    host: str
+    port: int
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: str | None
+    credential: tuple[str, ...]
+    over_tls: bool
+
+    def asked(self) -> dict[str, Any]:
+        """As the collector takes it."""
+        fields = asdict(self)
+        del fields["text"]
+        return {**fields, "credential": list(self.credential)}
+
+
+def probe_question(target: NodePlan, check: Probe) -> Question:
+    """A probe of a node."""
+    host = _host(target, check.scope)
+    what = f"GET {check.path} of {_where(host, check.port)} {_WITH[check.credential]}"
+    if check.headers:
+        what += " and with headers " + ", ".join(name for name, _ in check.headers)
+    return Question(
+        what if check.over_tls else f"{what}, plain",
+        host,
+        check.port,
+        "GET",
+        check.path,
+        dict(check.headers),
+        None,
+        _CREDENTIALS[check.credential],
+        check.over_tls,
+    )
+
+
+def askers(plan: ClusterPlan, target: NodePlan, check: Probe) -> tuple[NodePlan, ...]:
+    """Who asks a node: itself, and from outside its neighbour in the order of the plan, so that work stays linear."""
+    if check.scope == "loopback" or check.credential == "etcd-client" or len(plan.nodes) == 1:
+        return (target,)
+    return (target, plan.nodes[plan.nodes.index(target) - 1])
+
+
+def handshake_question(target: NodePlan, check: TlsListener) -> tuple[str, dict[str, Any]]:
+    """Key of a handshake and what the collector takes."""
+    host = _host(target, check.scope)
+    return f"handshake with {_where(host, check.port)}", {"host": host, "port": check.port}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A question with its right status, and text that the answer must hold."""
+
+    question: Question
+    status: str
+    says: str
+
+
+def foreign_node_questions(plan: ClusterPlan, node: NodePlan, _: ForeignNodeRefused) -> tuple[Refusal, ...]:
+    """What a node's kubelet may ask (itself: the credential works) and may not (dry runs: nothing would change)."""
+    # The admission plugin's own words: other refusals would say something else.
+    denied = "is not allowed to modify"
+    questions = [
+        Refusal(_node_question(plan, node.name, "GET", None), "200", ""),
+        Refusal(_node_question(plan, node.name, "PATCH", _RESERVED_LABEL), "403", denied),
+    ]
+    others = [other.name for other in plan.nodes if other.name != node.name]
+    if others:
+        questions.append(Refusal(_node_question(plan, others[0], "PATCH", _OPEN_LABEL), "403", denied))
+    return tuple(questions)
+
+
+def _node_question(plan: ClusterPlan, name: str, method: str, label: str | None) -> Question:
+    path = f"/api/v1/nodes/{name}"
+    what = f"{method} node {name} with the kubelet's credential"
+    return Question(
+        what if label is None else f"{what}, label {label}",
+        plan.endpoint_host,
+        plan.endpoint_port,
+        method,
+        path if label is None else f"{path}?dryRun=All",
+        {"Accept": "application/json"} | ({} if label is None else {"Content-Type": "application/merge-patch+json"}),
+        None if label is None else f'{{"metadata":{{"labels":{{"{label}":"tried"}}}}}}',
+        _CREDENTIALS["kubelet"],
+        over_tls=True,
+    )
+
+
+def _host(target: NodePlan, scope: Scope) -> str:
+    return _LOOPBACK if scope == "loopback" else str(target.address)
+
+
+def _where(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,145 @@
+"""What the collector looks for on a node: exactly what its controls need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kharden.controls import CONTROLS
+from kharden.controls import checks as kinds
+from kharden.observe import pods
+from kharden.observe.questions import askers, foreign_node_questions, handshake_question, probe_question
+from kharden.plan.endpoints import API_PORT, bracketed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kharden.plan.model import ClusterPlan, NodePlan
+
+_ETCD_PKI = "/etc/kubernetes/pki/etcd"
+_ETCDCTL = (
+    "/usr/local/bin/etcdctl",
+    "--endpoints=https://127.0.0.1:2379",
+    f"--cacert={_ETCD_PKI}/ca.crt",
+    f"--cert={_ETCD_PKI}/healthcheck-client.crt",
+    f"--key={_ETCD_PKI}/healthcheck-client.key",
+)
+_AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
+_LISTS = ("patterns", "folders", "digests", "certificates", "kubeconfigs", "programs", "sysctls", "units")
+# Kind → section of the request, and the attribute that names what to look for; other kinds ask the cluster itself.
+_LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
+    kinds.FileAttributes: (("patterns", "patterns"),),
+    kinds.FilesAbsent: (("patterns", "patterns"),),
+    kinds.FolderContents: (("folders", "path"),),
+    kinds.InstalledPrograms: (("digests", "paths"),),
+    kinds.CertificateFile: (("certificates", "path"), ("certificates", "authority")),
+    kinds.TlsListener: (("certificates", "authority"),),
+    kinds.TrustFile: (("certificates", "path"),),
+    kinds.DistinctAuthorities: (("certificates", "paths"),),
+    kinds.KubeconfigFile: (("kubeconfigs", "path"),),
+    kinds.RunningPrograms: (("programs", "programs"),),
+    kinds.ArgumentEquals: (("programs", "program"),),
+    kinds.ArgumentAbsent: (("programs", "program"),),
+    kinds.ArgumentContains: (("programs", "program"),),
+    kinds.ArgumentLacks: (("programs", "program"),),
+    kinds.ArgumentWithin: (("programs", "program"),),
+    kinds.ArgumentAtLeast: (("programs", "program"),),
+    kinds.ProcessOwner: (("programs", "program"),),
+    kinds.SysctlValue: (("sysctls", "name"),),
+    kinds.UnitState: (("units", "name"),),
+}
+# Kinds that write (dry runs included), so a passive run leaves them out.
+ACTIVE = (kinds.PodAdmission, kinds.ForeignNodeRefused, kinds.SecretsNotAudited)
+
+
+def request(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, Any]:
+    """The request for one node, as `kharden.observe.collector` takes it. There is no secret in it."""
+    wanted: dict[str, dict[str, None]] = {name: {} for name in _LISTS}
+    for check in _checks(node):
+        for section, name in _names(check):
+            wanted[section][name] = None
+    return {
+        **{name: list(found) for name, found in wanted.items()},
+        "handshakes": dict(
+            handshake_question(node, check) for check in _checks(node) if isinstance(check, kinds.TlsListener)
+        ),
+        "probes": _probes(plan, node, passive=passive),
+        "cluster": _cluster(plan, node, passive=passive) if node.role == "control-plane" else None,
+    }
+
+
+def _checks(node: NodePlan) -> Iterator[kinds.Check]:
+    for control in CONTROLS:
+        if node.role in control.roles:
+            yield from control.checks
+
+
+def _names(check: kinds.Check) -> Iterator[tuple[str, str]]:
+    """Section of the request and what to look for there."""
+    for section, attribute in _LOOKED_AT.get(type(check), ()):
+        value = getattr(check, attribute)
+        for name in (value,) if isinstance(value, str) else value or ():
+            yield section, name
+
+
+def _probes(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, Any]:
+    successor = plan.nodes[(plan.nodes.index(node) + 1) % len(plan.nodes)]
+    questions = [
+        probe_question(target, check)
+        for target in dict.fromkeys((node, successor))
+        for check in _checks(target)
+        if isinstance(check, kinds.Probe) and node in askers(plan, target, check)
+    ]
+    if not passive:
+        questions += [
+            refusal.question
+            for check in _checks(node)
+            if isinstance(check, kinds.ForeignNodeRefused)
+            for refusal in foreign_node_questions(plan, node, check)
+        ]
+    return {question.text: question.asked() for question in questions}
+
+
+def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, Any]:
+    own = list(_checks(node))
+    return {
+        "node": node.name,
+        "active": not passive,
+        "api": {
+            "kubectl": "/usr/local/bin/kubectl",
+            "kubeconfig": "/etc/kubernetes/admin.conf",
+            # Its own API server, not whichever the balancer takes: each has a configuration of its own.
+            "server": f"https://{bracketed(node.address)}:{API_PORT}",
+        },
+        "kubelets": [other.name for other in plan.nodes if settings_asker(plan, other) == node],
+        "settings": [list(path) for path in settings_paths()],
+        "pods": {}
+        if passive
+        else {pods.title(check): pods.pod(check) for check in own if isinstance(check, kinds.PodAdmission)},
+        "objects": [check.path for check in own if isinstance(check, kinds.ObjectsAbsent)],
+        "etcd": list(_ETCDCTL),
+        "stored": {name: stored_under(name) for name in plan.encryption.resources},
+        "audit_log": _AUDIT_LOG,
+    }
+
+
+def settings_asker(plan: ClusterPlan, node: NodePlan) -> NodePlan:
+    """The control plane that asks a node's kubelet for its settings; they share the work."""
+    return plan.control_planes[plan.nodes.index(node) % len(plan.control_planes)]
+
+
+def settings_paths() -> tuple[tuple[str, ...], ...]:
+    """Every kubelet setting that a control looks at, in a fixed order."""
+    found = (
+        check.path
+        for control in CONTROLS
+        for check in control.checks
+        if isinstance(check, kinds.KubeletSetting | kinds.KubeletSettingWithin)
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def stored_under(resource: str) -> str:
+    """The folder of etcd that holds a resource's objects (k8s.io/kubernetes pkg/registry; custom ones by group)."""
+    name, _, group = resource.partition(".")
+    built_in = "." not in group or group.endswith(".k8s.io")
+    return f"/registry/{name}/" if built_in else f"/registry/{group}/{name}/"

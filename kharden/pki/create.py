@@ -1,0 +1,81 @@
+"""The first secrets of a cluster."""
+
+from __future__ import annotations
+
+import secrets as randomness
+from typing import TYPE_CHECKING
+
+from kharden.errors import MissingError
+from kharden.pki.contents import Data, Leaves, Roots, RootsDoor, Secrets, authority_digest
+from kharden.pki.issue import issue_authority, issue_leaf, new_key, private_pem
+from kharden.pki.material import EncryptionKey
+from kharden.pki.stores import create_stores, store_path
+from kharden.pki.tree import AUTHORITIES, LEAVES, SUPER_ADMIN
+from kharden.pki.written import ENCRYPTION_KEY_BYTES, dump_data, dump_leaves, dump_roots
+from kharden.seal import STORES
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from kharden.plan.model import ClusterPlan
+    from kharden.seal import Identities, Store
+
+
+def create(plan: ClusterPlan, folder: Path, identities: Identities, now: datetime) -> tuple[Secrets, tuple[str, ...]]:
+    """New secrets, sealed in `folder` all at once, and what to say of it.
+
+    Raises:
+        MissingError: nobody is known to seal a store for.
+        RefusedError: `folder` holds something.
+        WriteError: they can't be written; nothing is there then.
+    """
+    recipients = {store: first_recipients(plan, folder, store, identities) for store in STORES}
+    roots = _roots(plan, now, recipients["roots"])
+    nodes = {
+        node.name: {row.name: issue_leaf(row, roots.authorities[row.issuer], plan, node, now) for row in LEAVES}
+        for node in plan.control_planes
+    }
+    leaves = Leaves(roots.trust, nodes, recipients["leaves"])
+    keys = (EncryptionKey(randomness.token_bytes(ENCRYPTION_KEY_BYTES)),)
+    data = Data(authority_digest(roots.trust), keys, recipients["data"])
+    create_stores(
+        folder,
+        {
+            "roots": (dump_roots(roots, plan.name), roots.recipients),
+            "leaves": (dump_leaves(leaves, plan.name), leaves.recipients),
+            "data": (dump_data(data, plan.name), data.recipients),
+        },
+    )
+    note = (
+        f"made {len(AUTHORITIES)} authorities, a service account key, an encryption key and {len(LEAVES)} certificates "
+        f"for each control plane ({', '.join(nodes)}), sealed in {folder}"
+    )
+    return Secrets(RootsDoor.opened_with(roots), leaves, data), (note,)
+
+
+def named_recipients(plan: ClusterPlan, store: Store) -> tuple[str, ...]:
+    """Whom the spec names for a store, in a fixed order; nobody: it has no opinion."""
+    named = {"roots": plan.recipients.roots, "leaves": plan.recipients.leaves, "data": plan.recipients.data}
+    return tuple(sorted(set(named[store])))
+
+
+def first_recipients(plan: ClusterPlan, folder: Path, store: Store, identities: Identities) -> tuple[str, ...]:
+    """For whom a new store is sealed: those whom the spec names, else this machine.
+
+    Raises:
+        MissingError: neither is there.
+    """
+    recipients = named_recipients(plan, store) or identities.recipients.get(store, ())
+    if not recipients:
+        raise MissingError(
+            f"{store_path(folder, store)}: there is nobody to seal it for",
+            remedy=f"name recipients in spec.secrets.recipients.{store}",
+        )
+    return recipients
+
+
+def _roots(plan: ClusterPlan, now: datetime, recipients: tuple[str, ...]) -> Roots:
+    authorities = {row.name: issue_authority(row, plan, now) for row in AUTHORITIES}
+    super_admin = issue_leaf(SUPER_ADMIN, authorities["ca"], plan, plan.control_planes[0], now)
+    return Roots(authorities, (private_pem(new_key(plan.pki.algorithm)),), super_admin, recipients)

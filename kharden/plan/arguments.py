@@ -1,0 +1,76 @@
+"""Command line flags of the control plane, each with the controls that ask for it (CIS Kubernetes Benchmark 1.12).
+
+kubeadm sets the rest by itself; what stands here is what it leaves open or sets otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kharden.plan.model import Argument
+
+if TYPE_CHECKING:
+    from kharden.plan.model import ClusterPlan
+
+API_FOLDER = "/etc/kharden/api"
+AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
+CLIENT_CA = "/etc/kubernetes/pki/client-ca.crt"
+# kubeadm's own value is NodeRestriction alone, and this flag replaces it.
+ADMISSION_PLUGINS = ("NodeRestriction", "PodSecurity", "EventRateLimit", "DenyServiceExternalIPs")
+_TLS_MINIMUM = "VersionTLS12"
+
+
+def api_server(plan: ClusterPlan) -> tuple[Argument, ...]:
+    """Flags of kube-apiserver beside kubeadm's own."""
+    return (
+        Argument("profiling", "false", ("apiserver-profiling-off",)),
+        Argument("authentication-config", f"{API_FOLDER}/authentication.yaml", ("apiserver-anonymous-limited",)),
+        Argument("authorization-mode", "Node,RBAC", ("apiserver-authorization-modes",)),
+        Argument("client-ca-file", CLIENT_CA),
+        Argument("admission-control-config-file", f"{API_FOLDER}/admission.yaml"),
+        Argument("enable-admission-plugins", ",".join(ADMISSION_PLUGINS), ("apiserver-admission-plugins",)),
+        Argument("encryption-provider-config", f"{API_FOLDER}/encryption.yaml", ("etcd-encryption-at-rest",)),
+        Argument("encryption-provider-config-automatic-reload", "true"),
+        Argument("audit-policy-file", f"{API_FOLDER}/audit-policy.yaml"),
+        Argument("audit-log-path", AUDIT_LOG, ("apiserver-audit-log",)),
+        Argument("audit-log-maxage", str(plan.audit_max_age_days), ("apiserver-audit-log-age",)),
+        Argument("audit-log-maxbackup", str(plan.audit_max_backups), ("apiserver-audit-log-backups",)),
+        Argument("audit-log-maxsize", str(plan.audit_max_size_mb), ("apiserver-audit-log-size",)),
+        Argument("kubelet-certificate-authority", "/etc/kubernetes/pki/ca.crt", ("apiserver-verifies-kubelets",)),
+        Argument("service-account-extend-token-expiration", "false", ("apiserver-token-expiry",)),
+        Argument("service-account-lookup", "true"),
+        Argument("tls-min-version", _TLS_MINIMUM, ("apiserver-tls",)),
+        Argument("tls-cipher-suites", ",".join(plan.tls_suites), ("apiserver-tls",)),
+        Argument("request-timeout", "60s"),
+    )
+
+
+def controller_manager(plan: ClusterPlan) -> tuple[Argument, ...]:
+    """Flags of kube-controller-manager beside kubeadm's own."""
+    return (
+        Argument("profiling", "false", ("controller-manager-profiling-off",)),
+        Argument("bind-address", "127.0.0.1", ("controller-manager-loopback",)),
+        Argument("terminated-pod-gc-threshold", "1000"),
+        # A node's range follows from the plan (routed network), so nothing else hands ranges out.
+        Argument("allocate-node-cidrs", "false"),
+        Argument("tls-min-version", _TLS_MINIMUM),
+        Argument("tls-cipher-suites", ",".join(plan.tls_suites)),
+    )
+
+
+def scheduler(plan: ClusterPlan) -> tuple[Argument, ...]:
+    """Flags of kube-scheduler beside kubeadm's own."""
+    return (
+        Argument("profiling", "false", ("scheduler-profiling-off",)),
+        Argument("bind-address", "127.0.0.1", ("scheduler-loopback",)),
+        Argument("tls-min-version", _TLS_MINIMUM),
+        Argument("tls-cipher-suites", ",".join(plan.tls_suites)),
+    )
+
+
+def etcd(plan: ClusterPlan) -> tuple[Argument, ...]:
+    """Flags of etcd beside kubeadm's own; etcd has no name for Go's ChaCha suites of TLS 1.2 with a minimum set."""
+    return (
+        Argument("tls-min-version", "TLS1.2"),
+        Argument("cipher-suites", ",".join(suite for suite in plan.tls_suites if "CHACHA" not in suite)),
+    )

@@ -1,0 +1,153 @@
+"""ClusterSpec → ClusterPlan: defaults and facts resolved once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kharden.errors import InputError
+from kharden.plan.endpoints import LOCAL_BALANCER_HOST, LOCAL_BALANCER_PORT
+from kharden.plan.model import (
+    ClusterPlan,
+    EncryptionPlan,
+    IPAddress,
+    IPNetwork,
+    NodePlan,
+    PkiPlan,
+    RateLimit,
+    RecipientsPlan,
+    Route,
+    RuntimePlan,
+    SshPlan,
+)
+
+if TYPE_CHECKING:
+    from kharden.plan.facts import LabFacts
+    from kharden.spec.model import Cluster, Node, Spec
+
+# kubeadm's default sizes of a node's range (--node-cidr-mask-size-ipv4 and -ipv6).
+_NODE_MASK = {4: 24, 6: 64}
+# systemd's LimitNOFILE of containerd's own unit is infinity; this bound keeps programs that walk all descriptors quick.
+_FILE_LIMIT = 1048576
+# Go's names of the TLS 1.2 suites that are forward secret and authenticated; TLS 1.3 has its own.
+_SUITES = {
+    "ECDSA": (
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    ),
+    "RSA": (
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    ),
+}
+
+
+def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPlan:
+    """The plan of a valid cluster; `lab` has the facts of its host where the nodes are the lab's.
+
+    Raises:
+        InputError: two nodes would get the same range of pod addresses.
+    """
+    spec = cluster.spec
+    ranges = {node.name: _pod_ranges(spec, node) for node in spec.nodes}
+    _refuse_shared_ranges(ranges)
+    first = next(node.name for node in spec.nodes if node.role == "control-plane")
+    nodes = tuple(_node(spec, node, first=node.name == first, ranges=ranges, lab=lab) for node in spec.nodes)
+    return ClusterPlan(
+        name=cluster.metadata.name,
+        spec_digest=spec_digest,
+        kubernetes=spec.kubernetes.version,
+        nodes=nodes,
+        endpoint_host=LOCAL_BALANCER_HOST,
+        endpoint_port=LOCAL_BALANCER_PORT,
+        external=tuple(str(name) for name in spec.endpoint.external),
+        node_cidrs=spec.network.node_cidrs,
+        pod_cidrs=spec.network.pod_cidrs,
+        service_cidrs=spec.network.service_cidrs,
+        dns_address=spec.network.service_cidrs[0][10],
+        pki=PkiPlan(spec.pki.algorithm, spec.pki.lifetimes.authority_days, spec.pki.lifetimes.leaf_days),
+        encryption=EncryptionPlan(spec.encryption.provider, spec.encryption.resources),
+        audit_max_age_days=spec.audit.max_age_days,
+        audit_max_backups=spec.audit.max_backups,
+        audit_max_size_mb=spec.audit.max_size_mb,
+        pod_security=spec.admission.pod_security,
+        event_rate_limits=tuple(
+            RateLimit(limit.type, limit.qps, limit.burst) for limit in spec.admission.event_rate_limits
+        ),
+        pod_pids_limit=spec.kubelet.pod_pids_limit,
+        tls_suites=_SUITES[spec.pki.algorithm.partition("-")[0]],
+        recipients=RecipientsPlan(
+            spec.secrets.recipients.roots, spec.secrets.recipients.leaves, spec.secrets.recipients.data
+        ),
+        lab=lab is not None,
+    )
+
+
+def _node(
+    spec: Spec, node: Node, *, first: bool, ranges: dict[str, tuple[IPNetwork, ...]], lab: LabFacts | None
+) -> NodePlan:
+    routes = tuple(
+        Route(destination, other.address)
+        for other in spec.nodes
+        if other.name != node.name
+        for destination in ranges[other.name]
+        if destination.version == other.address.version
+    )
+    return NodePlan(
+        name=node.name,
+        address=node.address,
+        role=node.role,
+        first=first,
+        ssh=_ssh(node, lab),
+        pod_ranges=ranges[node.name],
+        routes=routes,
+        runtime=_runtime(lab),
+    )
+
+
+def _ssh(node: Node, lab: LabFacts | None) -> SshPlan:
+    if lab is None:
+        return SshPlan(node.ssh.user, node.ssh.port, node.ssh.host_keys, None)
+    return SshPlan(lab.ssh_user, 22, lab.host_keys[node.name], lab.ssh_key)
+
+
+def _runtime(lab: LabFacts | None) -> RuntimePlan:
+    if lab is None:
+        return RuntimePlan(2, "systemd", restrict_oom_score=False, file_limit=_FILE_LIMIT, kernel_settings=True)
+    return RuntimePlan(
+        cgroup_version=lab.cgroup_version,
+        cgroup_driver="systemd" if lab.cgroup_version == 2 else "cgroupfs",  # noqa: PLR2004  # cgroup v2
+        restrict_oom_score=not lab.oom_adjustable,
+        file_limit=min(lab.file_limit, _FILE_LIMIT),
+        kernel_settings=False,
+    )
+
+
+def _pod_ranges(spec: Spec, node: Node) -> tuple[IPNetwork, ...]:
+    """A node's ranges follow from its address, so that they stay when other nodes come and go."""
+    offset = _offset(node.address, spec.network.node_cidrs)
+    ranges: list[IPNetwork] = []
+    for network in spec.network.pod_cidrs:
+        mask = max(_NODE_MASK[network.version], network.prefixlen)
+        count = 1 << (mask - network.prefixlen)
+        start = int(network.network_address) + ((offset % count) << (network.max_prefixlen - mask))
+        ranges.append(type(network)((start, mask)))
+    return tuple(ranges)
+
+
+def _offset(address: IPAddress, networks: tuple[IPNetwork, ...]) -> int:
+    network = next(network for network in networks if address in network)
+    return int(address) - int(network.network_address)
+
+
+def _refuse_shared_ranges(ranges: dict[str, tuple[IPNetwork, ...]]) -> None:
+    holders: dict[IPNetwork, str] = {}
+    for name, own in ranges.items():
+        for network in own:
+            if network in holders:
+                raise InputError(
+                    f"nodes {holders[network]} and {name} would share the pod range {network}",
+                    remedy="give the cluster a larger podCIDR, or addresses closer together",
+                )
+            holders[network] = name

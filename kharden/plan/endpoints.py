@@ -1,0 +1,52 @@
+"""Addresses and names under which things are reached: pure functions of plan and node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kharden.plan.model import ClusterPlan, IPAddress, NodePlan
+
+LOCAL_BALANCER_HOST = "127.0.0.1"
+LOCAL_BALANCER_PORT = 7443
+API_PORT = 6443
+DNS_DOMAIN = "cluster.local"
+
+
+@dataclass(frozen=True, slots=True)
+class Sans:
+    """Subject alternative names of a certificate, in a fixed order without duplicates."""
+
+    dns: tuple[str, ...] = ()
+    ip: tuple[IPAddress, ...] = ()
+
+
+def api_server_sans(plan: ClusterPlan, node: NodePlan) -> Sans:
+    """Names of an API server: those kubeadm would use (its certlist.go), the local balancer and the external ones."""
+    services = tuple(network[1] for network in plan.service_cidrs)
+    dns = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DNS_DOMAIN}"]
+    dns += [node.name, "localhost"]
+    addresses = [*services, node.address, ip_address(LOCAL_BALANCER_HOST)]
+    for name in plan.external:
+        try:
+            addresses.append(ip_address(name))
+        except ValueError:
+            dns.append(name)
+    return Sans(tuple(dict.fromkeys(dns)), tuple(dict.fromkeys(addresses)))
+
+
+def etcd_sans(plan: ClusterPlan, node: NodePlan) -> Sans:  # noqa: ARG001  # every SAN rule has this one signature
+    """Names of an etcd member, for its clients and its peers (kubeadm's certlist.go)."""
+    return Sans((node.name, "localhost"), (node.address, ip_address("127.0.0.1"), ip_address("::1")))
+
+
+def no_sans(plan: ClusterPlan, node: NodePlan) -> Sans:  # noqa: ARG001  # every SAN rule has this one signature
+    """For client certificates, which have none."""
+    return Sans()
+
+
+def bracketed(address: IPAddress) -> str:
+    """An address as a URL's host: IPv6 in brackets (RFC 3986, 3.2.2)."""
+    return f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004  # IP version 6

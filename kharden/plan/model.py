@@ -1,0 +1,169 @@
+"""The plan: closed values, every default and every fact resolved. Nothing below asks the spec again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+Role = Literal["control-plane", "worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class SshPlan:
+    """How a node is reached; `host_keys` are "type base64" and the only ones taken."""
+
+    user: str
+    port: int
+    host_keys: tuple[str, ...]
+    key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Packets for `destination` go by `via`."""
+
+    destination: IPNetwork
+    via: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimePlan:
+    """What the node's kernel and host allow.
+
+    Attributes:
+        cgroup_driver: "systemd" on cgroup v2; "cgroupfs" on v1 hosts (lab only).
+        restrict_oom_score: containerd's CRI option for hosts without CAP_SYS_RESOURCE (lab only).
+        file_limit: LimitNOFILE of the runtime's unit.
+        kernel_settings: whether the node's kernel is its own, so that kernel.* and vm.* sysctls can be set.
+    """
+
+    cgroup_version: Literal[1, 2]
+    cgroup_driver: Literal["systemd", "cgroupfs"]
+    restrict_oom_score: bool
+    file_limit: int
+    kernel_settings: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One machine, as it shall be.
+
+    Attributes:
+        first: the control plane on which the cluster is initialised.
+        pod_ranges: the addresses of its pods, one range for each family.
+        routes: to the other nodes' pods.
+    """
+
+    name: str
+    address: IPAddress
+    role: Role
+    first: bool
+    ssh: SshPlan
+    pod_ranges: tuple[IPNetwork, ...]
+    routes: tuple[Route, ...]
+    runtime: RuntimePlan
+
+
+@dataclass(frozen=True, slots=True)
+class PkiPlan:
+    """Key algorithm and lifetimes in days."""
+
+    algorithm: str
+    authority_days: int
+    leaf_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionPlan:
+    """Encryption at rest of `resources` with `provider`, which stands first."""
+
+    provider: str
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A command line flag of a component and the controls that ask for it."""
+
+    name: str
+    value: str
+    controls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A limit of the EventRateLimit admission plugin."""
+
+    type: str
+    qps: int
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientsPlan:
+    """Age recipients of the three stores; empty: the identity on this machine."""
+
+    roots: tuple[str, ...]
+    leaves: tuple[str, ...]
+    data: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlan:
+    """The cluster, as it shall be.
+
+    Attributes:
+        endpoint: host:port of the API for every host component, the balancer on each node itself.
+        dns_address: the service address of the cluster's DNS (the tenth of the first service range, as kubeadm has it).
+        tls_suites: cipher suites by Go's names, fitting the key algorithm; TLS 1.3 ignores them.
+        lab: the nodes are containers on this machine.
+    """
+
+    name: str
+    spec_digest: str
+    kubernetes: str
+    nodes: tuple[NodePlan, ...]
+    endpoint_host: str
+    endpoint_port: int
+    external: tuple[str, ...]
+    node_cidrs: tuple[IPNetwork, ...]
+    pod_cidrs: tuple[IPNetwork, ...]
+    service_cidrs: tuple[IPNetwork, ...]
+    dns_address: IPAddress
+    pki: PkiPlan
+    encryption: EncryptionPlan
+    audit_max_age_days: int
+    audit_max_backups: int
+    audit_max_size_mb: int
+    pod_security: str
+    event_rate_limits: tuple[RateLimit, ...]
+    pod_pids_limit: int
+    tls_suites: tuple[str, ...]
+    recipients: RecipientsPlan
+    lab: bool
+
+    @property
+    def endpoint(self) -> str:
+        """host:port of the local balancer."""
+        return f"{self.endpoint_host}:{self.endpoint_port}"
+
+    @property
+    def minor(self) -> str:
+        """The minor release, such as "1.36"."""
+        return self.kubernetes.rpartition(".")[0]
+
+    @property
+    def control_planes(self) -> tuple[NodePlan, ...]:
+        """The control planes, the first one first."""
+        return tuple(node for node in self.nodes if node.role == "control-plane")
+
+    @property
+    def workers(self) -> tuple[NodePlan, ...]:
+        """The workers."""
+        return tuple(node for node in self.nodes if node.role == "worker")

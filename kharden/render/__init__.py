@@ -1,0 +1,1 @@
+"""Plan and secrets → artefacts: pure, no clock, no network, no environment."""

@@ -1,0 +1,97 @@
+"""Files that every node has: kernel settings, the runtime, the pods' network and the local balancer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kharden.plan.endpoints import API_PORT, bracketed
+from kharden.render.artefact import Artefact
+from kharden.render.control_plane import ETCD_UID
+from kharden.render.text import render
+
+if TYPE_CHECKING:
+    from kharden.plan.model import ClusterPlan, NodePlan
+
+# The balancer's own copy: /etc/kubernetes/pki/ca.crt is not there before a worker has joined.
+_BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
+# Marks our routes; numbers from 5 to 255 that /etc/iproute2/rt_protos doesn't name are free (ip-route(8)).
+_ROUTE_PROTOCOL = 107
+
+
+def host_files(plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image: str) -> tuple[Artefact, ...]:
+    """Everything of a node that doesn't depend on its role, in the order of its dependencies."""
+    return (
+        *_kernel(node),
+        _file("etc/sysusers.d/kharden.conf", {"etcd_uid": ETCD_UID}, restarts=("kharden-users.service",)),
+        _file("etc/systemd/system/kharden-users.service", {}, restarts=("daemon-reload", "kharden-users.service")),
+        *_runtime(node, pause_image),
+        *_network(node),
+        *_balancer(plan, authority),
+        _file("etc/systemd/system/kubelet.service", {}, mode=0o600, restarts=("daemon-reload", "kubelet.service")),
+    )
+
+
+def _file(path: str, values: dict[str, object], *, mode: int = 0o644, restarts: tuple[str, ...] = ()) -> Artefact:
+    return Artefact(f"/{path}", render(path, values), mode=mode, restarts=restarts)
+
+
+def _kernel(node: NodePlan) -> tuple[Artefact, ...]:
+    own = node.runtime.kernel_settings
+    values: dict[str, object] = {"kernel_settings": own, "ipv6": _has_ipv6(node)}
+    sysctls = _file("etc/sysctl.d/90-kharden.conf", values, restarts=("sysctl",))
+    if not own:
+        return (sysctls,)
+    return (_file("etc/modules-load.d/kharden.conf", {}, restarts=("modules",)), sysctls)
+
+
+def _has_ipv6(node: NodePlan) -> bool:
+    return any(network.version == 6 for network in node.pod_ranges)  # noqa: PLR2004  # IP version 6
+
+
+def _runtime(node: NodePlan, pause_image: str) -> tuple[Artefact, ...]:
+    return (
+        _file(
+            "etc/systemd/system/containerd.service",
+            {"file_limit": node.runtime.file_limit},
+            restarts=("daemon-reload", "containerd.service"),
+        ),
+        _file(
+            "etc/containerd/config.toml",
+            {
+                "pause_image": pause_image,
+                "restrict_oom_score": node.runtime.restrict_oom_score,
+                "systemd_cgroup": node.runtime.cgroup_driver == "systemd",
+            },
+            mode=0o600,
+            restarts=("containerd.service",),
+        ),
+    )
+
+
+def _network(node: NodePlan) -> tuple[Artefact, ...]:
+    ranges = [[{"subnet": str(network)}] for network in node.pod_ranges]
+    routes = [{"destination": str(route.destination), "via": str(route.via)} for route in node.routes]
+    return (
+        _file("etc/cni/net.d/10-kharden.conflist", {"ranges": ranges}, mode=0o600),
+        _file(
+            "etc/systemd/system/kharden-routes.service",
+            {"routes": routes, "protocol": _ROUTE_PROTOCOL, "ipv6": _has_ipv6(node)},
+            restarts=("daemon-reload", "kharden-routes.service"),
+        ),
+    )
+
+
+def _balancer(plan: ClusterPlan, authority: bytes) -> tuple[Artefact, ...]:
+    servers = [{"name": node.name, "address": f"{bracketed(node.address)}:{API_PORT}"} for node in plan.control_planes]
+    configuration = render(
+        "etc/haproxy/haproxy.cfg", {"endpoint": plan.endpoint, "ca_file": _BALANCER_CA, "servers": servers}
+    )
+    return (
+        Artefact(_BALANCER_CA, authority, restarts=("haproxy.service",)),
+        Artefact(
+            "/etc/haproxy/haproxy.cfg",
+            configuration,
+            restarts=("haproxy.service",),
+            validate=("/usr/sbin/haproxy", "-c", "-q", "-f", "%s"),
+        ),
+    )

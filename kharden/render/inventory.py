@@ -1,0 +1,116 @@
+"""The inventory for Ansible: names and what the playbooks need to know of each node; no secret."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kharden.plan.endpoints import API_PORT
+from kharden.render.kubeadm import PATCHES
+
+if TYPE_CHECKING:
+    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.render.artefact import NodeFiles
+
+
+_PATCHES = PurePosixPath(PATCHES)
+
+
+class _Unsafe(str):
+    """A string that Ansible must not take for a template: it executes {{ }} in inventory values otherwise."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # PyYAML's hook
+        return True
+
+
+_Dumper.add_representer(_Unsafe, lambda dumper, value: dumper.represent_scalar("!unsafe", str(value), style="'"))
+
+
+def inventory(plan: ClusterPlan, nodes: tuple[NodeFiles, ...], manifests: tuple[str, ...]) -> bytes:
+    """hosts.yaml: groups control_planes, first_control_plane and workers; each host's variables begin with kharden_."""
+    files = {node.node: node for node in nodes}
+    hosts = {node.name: _variables(plan, node, files[node.name]) for node in plan.nodes}
+    groups = {
+        "control_planes": [node.name for node in plan.control_planes],
+        "first_control_plane": [node.name for node in plan.control_planes if node.first],
+        "workers": [node.name for node in plan.workers],
+    }
+    value = {
+        "all": {
+            "hosts": hosts,
+            "children": {group: {"hosts": {name: {} for name in names}} for group, names in groups.items()},
+            "vars": {
+                "kharden_manifests": list(manifests),
+                "kharden_serving": [_serving(node) for node in plan.nodes],
+            },
+        }
+    }
+    return yaml.dump(_marked(value), Dumper=_Dumper, sort_keys=False, width=1000).encode()
+
+
+def _variables(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[str, Any]:
+    return {
+        "kharden_patches": [
+            PurePosixPath(file.path).name for file in files.files if PurePosixPath(file.path).parent == _PATCHES
+        ],
+        "kharden_preflight": _expectations(plan, node, files),
+        "kharden_programs": [{"path": item.path, "sha256": item.sha256, "size": item.size} for item in files.programs],
+        "kharden_images": [
+            {
+                "reference": image.reference,
+                "digest": image.digest,
+                "archive_sha256": image.archive_sha256,
+                "size": image.size,
+            }
+            for image in files.images
+        ],
+    }
+
+
+def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[str, Any]:
+    """What a machine must be like before anything is done to it."""
+    control_plane = node.role == "control-plane"
+    ports = [
+        {"port": plan.endpoint_port, "programs": ["haproxy"]},
+        {"port": 10250, "programs": ["kubelet"]},
+    ]
+    if control_plane:
+        ports += [
+            {"port": API_PORT, "programs": ["kube-apiserver"]},
+            {"port": 2379, "programs": ["etcd"]},
+            {"port": 2380, "programs": ["etcd"]},
+        ]
+    authority = next(file for file in files.files if file.path == "/etc/haproxy/kubernetes-ca.crt")
+    return {
+        "address": str(node.address),
+        # kubeadm's own least for a control plane; a worker runs with less.
+        "memory_mib": 1700 if control_plane else 900,
+        "cpus": 2 if control_plane else 1,
+        "disk_mib": {"/var/lib": 4000},
+        "ports": ports,
+        "programs": ["runc", "haproxy", "nft", "conntrack", "ip", "systemctl"],
+        "swap_allowed": False,
+        "cgroup_version": [node.runtime.cgroup_version],
+        "distribution": [{"id": "debian", "versions": ["12", "13"]}],
+        "ca_sha256": hashlib.sha256(authority.content).hexdigest(),
+    }
+
+
+def _serving(node: NodePlan) -> dict[str, Any]:
+    """Whose serving certificate may be approved, and for which names."""
+    return {"name": node.name, "addresses": [str(node.address)], "dns": [node.name]}
+
+
+def _marked(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _marked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_marked(item) for item in value]
+    return _Unsafe(value) if isinstance(value, str) else value

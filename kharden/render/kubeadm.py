@@ -1,0 +1,91 @@
+"""kubeadm's configuration: what init, join and the phases that make static pods are given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kharden.plan import arguments
+from kharden.plan.endpoints import DNS_DOMAIN
+from kharden.render.artefact import Artefact
+from kharden.render.control_plane import ETCD_PKI, ETCD_UID
+from kharden.render.text import render
+
+if TYPE_CHECKING:
+    from kharden.plan.model import Argument, ClusterPlan, NodePlan
+
+_FOLDER = "/etc/kharden/kubeadm"
+PATCHES = f"{_FOLDER}/patches"
+
+
+def kubeadm_files(plan: ClusterPlan, node: NodePlan, tags: dict[str, str]) -> tuple[Artefact, ...]:
+    """init.yaml on every node (its phases tell what shall be there), join.yaml on all but the first control plane.
+
+    Args:
+        plan: the cluster.
+        node: the machine that the files are for.
+        tags: image tags by image name ("etcd", "coredns"): kubeadm's own defaults may name others.
+    """
+    files = [_init(plan, node, tags)]
+    if node.role == "control-plane":
+        files.append(_etcd_patch())
+    if not node.first:
+        path = f"{_FOLDER}/join.yaml"
+        values = _registration(node) | {"control_plane": node.role == "control-plane"}
+        files.append(Artefact(path, render(path[1:], values), mode=0o600))
+    return tuple(files)
+
+
+def _etcd_patch() -> Artefact:
+    path = f"{PATCHES}/etcd+strategic.yaml"
+    values = {"etcd_uid": ETCD_UID, "etcd_pki": ETCD_PKI}
+    return Artefact(path, render(path[1:], values), mode=0o600, controls=("etcd-own-user",))
+
+
+def _registration(node: NodePlan) -> dict[str, object]:
+    return {
+        "name": node.name,
+        "address": str(node.address),
+        "patches": PATCHES,
+        # On a host with cgroup v1 kubeadm's check of the system fails; only the lab has such hosts.
+        "ignore_preflight": ["SystemVerification"] if node.runtime.cgroup_version == 1 else [],
+    }
+
+
+def _init(plan: ClusterPlan, node: NodePlan, tags: dict[str, str]) -> Artefact:
+    path = f"{_FOLDER}/init.yaml"
+    values = _registration(node) | {
+        "cluster": plan.name,
+        "version": f"v{plan.kubernetes}",
+        "endpoint": plan.endpoint,
+        "algorithm": plan.pki.algorithm,
+        "dns_domain": DNS_DOMAIN,
+        "pod_subnet": ",".join(map(str, plan.pod_cidrs)),
+        "service_subnet": ",".join(map(str, plan.service_cidrs)),
+        "dns_tag": tags["coredns"],
+        "etcd_tag": tags["etcd"],
+        "etcd_arguments": _as_extra_args(arguments.etcd(plan)),
+        "api_server_arguments": _as_extra_args(arguments.api_server(plan)),
+        "controller_manager_arguments": _as_extra_args(arguments.controller_manager(plan)),
+        "scheduler_arguments": _as_extra_args(arguments.scheduler(plan)),
+        "kubelet_configuration": _kubelet(plan, node).decode().strip(),
+        "conntrack_per_core": 32768 if node.runtime.kernel_settings else 0,
+    }
+    controls = {control for flag in arguments.api_server(plan) for control in flag.controls}
+    return Artefact(path, render(path[1:], values), mode=0o600, controls=tuple(sorted(controls)))
+
+
+def _as_extra_args(flags: tuple[Argument, ...]) -> list[dict[str, str]]:
+    return [{"name": flag.name, "value": flag.value} for flag in flags]
+
+
+def _kubelet(plan: ClusterPlan, node: NodePlan) -> bytes:
+    return render(
+        "etc/kharden/kubeadm/kubelet.yaml",
+        {
+            "tls_suites": list(plan.tls_suites),
+            "pod_pids_limit": plan.pod_pids_limit,
+            "protect_kernel_defaults": node.runtime.kernel_settings,
+            "cgroup_driver": node.runtime.cgroup_driver,
+            "fail_cgroup_v1": node.runtime.cgroup_version != 1,
+        },
+    )

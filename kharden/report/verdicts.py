@@ -1,0 +1,88 @@
+"""Observations → verdicts: a pass needs evidence from every node, whatever is missing is unknown."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from kharden.controls import CONTROLS, Control
+from kharden.controls.lab import NOT_APPLICABLE
+from kharden.observe.model import Observation
+from kharden.report.model import Judgement, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from kharden.plan.model import ClusterPlan
+    from kharden.report.model import Verdict
+    from kharden.spec.model import Waiver
+
+
+def judge(plan: ClusterPlan, observations: Sequence[Observation], waivers: Sequence[Waiver], now: datetime) -> Report:
+    """One judgement for every control of the catalogue, in its order.
+
+    Args:
+        plan: the cluster; which nodes a control applies to follows from it, never from what was observed.
+        observations: what the state suite wrote down.
+        waivers: the specification's; one that has expired by `now` waives nothing.
+        now: when the run began.
+    """
+    started = now.astimezone(UTC)
+    by_control: dict[str, list[Observation]] = {}
+    for observation in observations:
+        by_control.setdefault(observation.control, []).append(observation)
+    return Report(
+        cluster=plan.name,
+        kubernetes=plan.kubernetes,
+        nodes=tuple(node.name for node in plan.nodes),
+        started=started,
+        finished=max((observation.at for observation in observations), default=started),
+        judgements=tuple(
+            _judgement(plan, control, by_control.get(control.id, []), waivers, started) for control in CONTROLS
+        ),
+    )
+
+
+def _judgement(
+    plan: ClusterPlan, control: Control, seen: list[Observation], waivers: Sequence[Waiver], now: datetime
+) -> Judgement:
+    nodes = [node.name for node in plan.nodes if node.role in control.roles]
+    reason = _beyond_judging(plan, control, nodes)
+    if reason is not None:
+        verdict, why = reason
+        told = tuple(Observation(control.id, node, "plan", control.title, why, now, None) for node in nodes)
+        return Judgement(control, verdict, None, told)
+    # A look at the live node only confirms the collector: alone it is a part of what the control asks for.
+    silent = set(nodes) - {observation.node for observation in seen if observation.source != "live"}
+    evidence = [observation for observation in seen if observation.node in nodes] + [
+        Observation(control.id, node, "collector", control.title, "nothing was observed", now, None)
+        for node in nodes
+        if node in silent
+    ]
+    found = _verdict(evidence)
+    waiver = _waiver(control, waivers)
+    counts = found != "unknown" or any(one.ok is None and not one.left_out for one in evidence)
+    if found == "fail" and waiver is not None and now.date() <= waiver.expires:
+        found = "waived"
+    return Judgement(control, found, waiver, tuple(evidence), counts)
+
+
+def _beyond_judging(plan: ClusterPlan, control: Control, nodes: list[str]) -> tuple[Verdict, str] | None:
+    if not nodes:
+        return "not-applicable", f"no node is a {control.roles[0]}"
+    if plan.lab and control.id in NOT_APPLICABLE:
+        return "not-applicable", NOT_APPLICABLE[control.id]
+    return None if control.checks else ("manual", "a person has to judge this")
+
+
+def _verdict(evidence: list[Observation]) -> Verdict:
+    if any(observation.ok is False for observation in evidence):
+        return "fail"
+    return "pass" if all(observation.ok is True for observation in evidence) else "unknown"
+
+
+def _waiver(control: Control, waivers: Sequence[Waiver]) -> Waiver | None:
+    """The control's waiver; where there are several, the one that lasts longest."""
+    own = [waiver for waiver in waivers if waiver.control == control.id]
+    return max(own, key=lambda waiver: waiver.expires, default=None)

@@ -1,0 +1,260 @@
+"""The model of cluster.yaml: strict, frozen, unknown keys refused.
+
+Only what can be said of one field alone is said here; what concerns several is in `kharden.spec.rules`. Defaults that
+depend on other fields are resolved in `kharden.plan`, never here. The texts below fields are the reference of
+cluster.yaml, and what editors show.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from kharden.spec.types import (
+    Address,
+    ClusterName,
+    Day,
+    External,
+    HostKey,
+    KubernetesVersion,
+    Name,
+    Network,
+    Port,
+    Recipient,
+    Resource,
+    Text,
+    UserName,
+)
+
+API_VERSION = "kharden.dev/v1"
+
+
+class Section(BaseModel):
+    """Strict, frozen, camelCase keys, nothing unknown; a rejected input never appears in an error."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        hide_input_in_errors=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Ssh(Section):
+    """How a node is reached. Host keys are pinned: `invoke hosts.scan` prints them for a person to confirm."""
+
+    user: UserName = "root"
+    """Who logs in."""
+    port: Port = 22
+    """The port of sshd."""
+    host_keys: tuple[HostKey, ...] = ()
+    """The node's public host keys; another key stops everything. Needed for each node of real machines."""
+
+
+class Node(Section):
+    """One machine."""
+
+    name: Name
+    """Its host name and its name in the cluster."""
+    address: Address
+    """Under which the other nodes reach it; inside one of the nodeCIDRs."""
+    role: Literal["control-plane", "worker"]
+    """What it does. The number of control planes is odd, so that losing one leaves a majority."""
+    ssh: Ssh = Ssh()
+    """How it is reached; not for nodes of the lab, which knows its own."""
+
+
+class Kubernetes(Section):
+    """Which Kubernetes."""
+
+    version: KubernetesVersion
+    """All three numbers; one of the supported minors."""
+
+
+class Endpoint(Section):
+    """Names and addresses under which people reach the API, besides the local balancer of every node."""
+
+    external: tuple[External, ...] = ()
+    """They go into the API servers' certificates."""
+
+
+class NetworkSection(Section):
+    """Address ranges and the plugin. With two families each of the lists has one range of each, in the same order."""
+
+    plugin: Literal["routed"] = "routed"
+    """`routed`: containernetworking's bridge and a route to each node's range. It enforces no NetworkPolicy."""
+    node_cidrs: Annotated[tuple[Network, ...], Field(alias="nodeCIDRs", min_length=1, max_length=2)]
+    """Where the nodes' addresses lie."""
+    pod_cidrs: Annotated[tuple[Network, ...], Field(alias="podCIDRs", min_length=1, max_length=2)]
+    """Pods' addresses; each node gets a /24 (IPv6: /64) of it."""
+    service_cidrs: Annotated[tuple[Network, ...], Field(alias="serviceCIDRs", min_length=1, max_length=2)]
+    """Services' addresses, /12 to /24 (IPv6: /108 to /120)."""
+
+
+class Lifetimes(Section):
+    """How long certificates are good for, in days."""
+
+    authority_days: Annotated[int, Field(ge=30, le=7300)] = 3650
+    """Certificate authorities."""
+    leaf_days: Annotated[int, Field(ge=2, le=397)] = 365
+    """All other certificates; they are renewed in their last third."""
+
+
+class Pki(Section):
+    """Keys and certificates."""
+
+    algorithm: Literal["ECDSA-P256", "ECDSA-P384", "RSA-2048", "RSA-3072", "RSA-4096"] = "ECDSA-P256"
+    """Of every key."""
+    lifetimes: Lifetimes = Lifetimes()
+    """How long certificates are good for."""
+
+
+class Encryption(Section):
+    """Encryption at rest, in etcd. New objects are never written in plain."""
+
+    provider: Literal["secretbox", "aescbc"] = "secretbox"
+    """`secretbox`: XSalsa20 and Poly1305, authenticated. `aescbc`: where a standard asks for AES."""
+    resources: Annotated[tuple[Resource, ...], Field(min_length=1)] = ("secrets", "configmaps")
+    """Which resources of the API are encrypted."""
+
+
+class Audit(Section):
+    """Rotation of the API server's audit log (CIS 1.2.17 to 1.2.19 ask for at least 30 days, 10 files, 100 MB)."""
+
+    max_age_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """How many days a file is kept."""
+    max_backups: Annotated[int, Field(ge=1, le=1000)] = 10
+    """How many files are kept."""
+    max_size_mb: Annotated[int, Field(alias="maxSizeMB", ge=1, le=2000)] = 100
+    """The size at which a new file begins."""
+
+
+class RateLimit(Section):
+    """One limit of the EventRateLimit admission plugin."""
+
+    type: Literal["Server", "Namespace", "User", "SourceAndObject"]
+    """What shares the limit."""
+    qps: Annotated[int, Field(ge=1, le=100000)]
+    """Events a second."""
+    burst: Annotated[int, Field(ge=1, le=1000000)]
+    """Events at once."""
+
+
+class Admission(Section):
+    """What is let in."""
+
+    pod_security: Literal["privileged", "baseline", "restricted"] = "restricted"
+    """The Pod Security Standard that is enforced where a namespace has no label of its own."""
+    event_rate_limits: Annotated[tuple[RateLimit, ...], Field(min_length=1)] = (
+        RateLimit(type="Server", qps=500, burst=5000),
+        RateLimit(type="Namespace", qps=50, burst=100),
+    )
+    """So that no one drowns the API server in events; each type at most once."""
+
+
+class Kubelet(Section):
+    """The nodes' agent."""
+
+    pod_pids_limit: Annotated[int, Field(ge=64, le=65536)] = 4096
+    """How many processes a pod may have."""
+
+
+class Artifacts(Section):
+    """Where programs and images come from."""
+
+    source: Literal["source"] = "source"
+    """`source`: built from pinned Go modules."""
+
+
+class Recipients(Section):
+    """Who can open each store: age recipients. Empty: the identity that kharden makes on first use."""
+
+    roots: tuple[Recipient, ...] = ()
+    """Keys of certificate authorities, and the one that signs service account tokens."""
+    leaves: tuple[Recipient, ...] = ()
+    """All other keys of certificates."""
+    data: tuple[Recipient, ...] = ()
+    """Encryption keys and tokens."""
+
+
+class SecretsSection(Section):
+    """The sealed stores beside cluster.yaml."""
+
+    recipients: Recipients = Recipients()
+    """Who can open them."""
+
+
+class Waiver(Section):
+    """A control that is knowingly not met, until a day."""
+
+    control: Name
+    """The control's id in the report."""
+    owner: Text
+    """Who answers for it."""
+    reason: Text
+    """Why; the report shows it."""
+    expires: Day
+    """Until when it holds."""
+
+
+class LabSection(Section):
+    """The nodes are containers on this machine, made by `lab.up`. `lab: {}` takes the defaults."""
+
+    suite: Literal["trixie", "bookworm"] = "trixie"
+    """The nodes' Debian."""
+
+
+class Spec(Section):
+    """All that a person decides."""
+
+    kubernetes: Kubernetes
+    """Which Kubernetes."""
+    nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=5000)]
+    """The machines."""
+    endpoint: Endpoint = Endpoint()
+    """Under which names people reach the API."""
+    network: NetworkSection
+    """Address ranges and the plugin."""
+    pki: Pki = Pki()
+    """Keys and certificates."""
+    encryption: Encryption = Encryption()
+    """Encryption at rest."""
+    audit: Audit = Audit()
+    """Rotation of the audit log."""
+    admission: Admission = Admission()
+    """What is let in."""
+    kubelet: Kubelet = Kubelet()
+    """The nodes' agent."""
+    artifacts: Artifacts = Artifacts()
+    """Where programs and images come from."""
+    secrets: SecretsSection = SecretsSection()
+    """The sealed stores beside cluster.yaml."""
+    waivers: tuple[Waiver, ...] = ()
+    """Controls that are knowingly not met."""
+    lab: LabSection | None = None
+    """Present: the nodes are containers on this machine."""
+
+
+class Metadata(Section):
+    """Which cluster."""
+
+    name: ClusterName
+    """The same as its folder's in inventories/."""
+
+
+class Cluster(Section):
+    """The whole of cluster.yaml."""
+
+    api_version: Literal["kharden.dev/v1"]
+    """The version of this format."""
+    kind: Literal["Cluster"]
+    """What this file describes."""
+    metadata: Metadata
+    """Which cluster."""
+    spec: Spec
+    """All that a person decides."""

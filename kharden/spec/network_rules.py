@@ -1,0 +1,141 @@
+"""Rules about addresses and their ranges; see `kharden.spec.rules`."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from kharden.spec.problems import Finding, KeyPath, dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kharden.spec.model import Cluster
+    from kharden.spec.types import IPAddress, IPNetwork
+
+    Rule = Callable[[Cluster], Iterator[Finding]]
+
+# kubeadm's default sizes of a node's range of pods (validation.go, getClusterNodeMask) …
+_NODE_MASK = {4: 24, 6: 64}
+# … and how many bits may lie between them and the whole (constants.go, PodSubnetNodeMaskMaxDiff).
+_NODE_BITS = 16
+# A service range has at most 20 bits (kube-apiserver's validateMaxCIDRRange, kubeadm's ValidateServiceSubnetSize). At
+# least 8: DNS has the tenth address, and a range can't be enlarged later.
+_SERVICE_BITS = (8, 20)
+# Smaller ones have no address of their own and none for broadcasts (RFC 3021).
+_POINT_TO_POINT_BITS = 1
+
+# "This network", loopback, link-local and multicast (RFC 6890 and 5771; RFC 4291), IPv4 written as IPv6.
+_SPECIAL = tuple(
+    ip_network(one)
+    for one in (
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "224.0.0.0/4",
+        "::/127",
+        "::ffff:0:0/96",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
+
+
+def _lists(cluster: Cluster) -> dict[str, tuple[IPNetwork, ...]]:
+    network = cluster.spec.network
+    return {"nodeCIDRs": network.node_cidrs, "podCIDRs": network.pod_cidrs, "serviceCIDRs": network.service_cidrs}
+
+
+def _ranges(cluster: Cluster) -> Iterator[tuple[KeyPath, IPNetwork]]:
+    for key, networks in _lists(cluster).items():
+        for i, network in enumerate(networks):
+            yield ("spec", "network", key, i), network
+
+
+def families_agree(cluster: Cluster) -> Iterator[Finding]:
+    """The first family is the one of the API server's address and of its service (kube-apiserver's validation.go)."""
+    lists = {key: [network.version for network in networks] for key, networks in _lists(cluster).items()}
+    doubled = [key for key, families in lists.items() if len(set(families)) < len(families)]
+    for key in doubled:
+        message = "both ranges are of one family"
+        yield Finding(("spec", "network", key, 1), message, "keep one IPv4 range, one IPv6 range, or one of each")
+    if doubled:
+        return
+    for key in ("podCIDRs", "serviceCIDRs"):
+        if lists[key] != lists["nodeCIDRs"]:
+            message = "the families aren't those of nodeCIDRs in their order"
+            yield Finding(("spec", "network", key), message, "give all three lists the same families in one order")
+
+
+def ranges_are_apart(cluster: Cluster) -> Iterator[Finding]:
+    """An address must be a node's, a pod's or a service's."""
+    for (path, network), (later, other) in combinations(_ranges(cluster), 2):
+        if network.overlaps(other):
+            yield Finding(later, f"this range overlaps {dotted(path)}", "choose ranges that share no address")
+
+
+def ranges_are_usable(cluster: Cluster) -> Iterator[Finding]:
+    """Kernels treat some ranges in their own way."""
+    for path, network in _ranges(cluster):
+        if any(network.overlaps(special) for special in _SPECIAL):
+            message = "this range overlaps loopback, link-local or multicast addresses"
+            yield Finding(path, message, "choose one of your own, for example within 10.0.0.0/8 or fd00::/8")
+
+
+def every_node_has_pods(cluster: Cluster) -> Iterator[Finding]:
+    """Each node gets its own part of every pod range."""
+    for i, network in enumerate(cluster.spec.network.pod_cidrs):
+        path: KeyPath = ("spec", "network", "podCIDRs", i)
+        mask = _NODE_MASK[network.version]
+        bits = mask - network.prefixlen
+        if bits > _NODE_BITS:
+            yield Finding(path, "this range is too large", f"write a prefix of /{mask - _NODE_BITS} or longer")
+        elif bits < 0 or len(cluster.spec.nodes) > 1 << bits:
+            needed = mask - (len(cluster.spec.nodes) - 1).bit_length()
+            message = f"this range is too small: it has no /{mask} for each of {len(cluster.spec.nodes)} nodes"
+            yield Finding(path, message, f"write a prefix of /{needed} or shorter")
+
+
+def services_fit(cluster: Cluster) -> Iterator[Finding]:
+    """Not more than the API server takes, and enough to grow."""
+    least, most = _SERVICE_BITS
+    for i, network in enumerate(cluster.spec.network.service_cidrs):
+        length = network.max_prefixlen
+        if not least <= length - network.prefixlen <= most:
+            size = "large" if length - network.prefixlen > most else "small"
+            remedy = f"write a prefix from /{length - most} to /{length - least}"
+            yield Finding(("spec", "network", "serviceCIDRs", i), f"this range is too {size} for services", remedy)
+
+
+def nodes_are_in_their_range(cluster: Cluster) -> Iterator[Finding]:
+    """Of the first family, which is the one that the API is reached by."""
+    home = cluster.spec.network.node_cidrs[0]
+    bridge = int(home.network_address) + 1
+    for i, node in enumerate(cluster.spec.nodes):
+        path: KeyPath = ("spec", "nodes", i, "address")
+        if node.address not in home:
+            message = "this address isn't in spec.network.nodeCIDRs[0]"
+            yield Finding(path, message, "mend one of them")
+        elif node.address in _taken(home):
+            yield Finding(path, "this is the range's first or last address, which no node can have", "choose another")
+        elif cluster.spec.lab and int(node.address) == bridge:
+            message = "the lab's bridge has the first address of spec.network.nodeCIDRs[0]"
+            yield Finding(path, message, "choose another")
+
+
+def _taken(network: IPNetwork) -> tuple[IPAddress, ...]:
+    """The network's own address (IPv6: the routers' anycast address, RFC 4291, 2.6.1), and the one for broadcasts."""
+    if network.max_prefixlen - network.prefixlen <= _POINT_TO_POINT_BITS:
+        return ()
+    return (network[0],) if network.version == 6 else (network[0], network[-1])  # noqa: PLR2004  # IP version 6
+
+
+NETWORK_RULES: tuple[Rule, ...] = (
+    families_agree,
+    ranges_are_apart,
+    ranges_are_usable,
+    every_node_has_pods,
+    services_fit,
+    nodes_are_in_their_range,
+)

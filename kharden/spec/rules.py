@@ -1,0 +1,172 @@
+"""Rules that concern several fields of a valid `Cluster`: one small function each, all in `RULES`.
+
+A rule yields findings and knows nothing of files; it names other fields by their paths, not by their values. It never
+asks the clock, the network or a machine.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from kharden.spec.network_rules import NETWORK_RULES
+from kharden.spec.problems import Finding, KeyPath, dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator
+
+    from kharden.spec.model import Cluster
+    from kharden.spec.network_rules import Rule
+
+# Minors that are built and tried from end to end.
+SUPPORTED_MINORS = ("1.36",)
+
+# Ansible gives these a meaning of its own in an inventory; "kubernetes" is a name in every API server's certificate.
+_RESERVED_NAMES = frozenset({"all", "ungrouped", "localhost", "kubernetes"})
+
+# k8s.io/apiserver pkg/apis/apiserver/validation/validation_encryption.go, validateResourceNames.
+_NOT_STORED = frozenset({"apiserveripinfo", "serviceipallocations", "servicenodeportallocations"})
+_OTHER_GROUP = {"events.k8s.io": "events", "extensions": "the resource's new group"}
+
+_NODES: KeyPath = ("spec", "nodes")
+
+
+def broken(cluster: Cluster, folder: str) -> Iterator[Finding]:
+    """What rules say against `cluster`, whose file lies in `folder` (its name alone)."""
+    if cluster.metadata.name != folder:
+        remedy = "give the cluster its folder's name, or rename the folder"
+        yield Finding(("metadata", "name"), "this isn't the name of the folder that this file is in", remedy)
+    yield from chain.from_iterable(rule(cluster) for rule in RULES)
+
+
+def _duplicates(values: Iterable[tuple[KeyPath, Hashable]], remedy: str) -> Iterator[Finding]:
+    first: dict[Hashable, KeyPath] = {}
+    for path, value in values:
+        if value in first:
+            yield Finding(path, f"this is the same as {dotted(first[value])}", remedy)
+        else:
+            first[value] = path
+
+
+def node_names_differ(cluster: Cluster) -> Iterator[Finding]:
+    """Names are lower-case by their type, so they can't differ by case alone."""
+    names = (((*_NODES, i, "name"), node.name) for i, node in enumerate(cluster.spec.nodes))
+    return _duplicates(names, "give each node a name of its own")
+
+
+def node_names_are_free(cluster: Cluster) -> Iterator[Finding]:
+    """A name of digits alone is read as an address by inet_aton(3), so by ssh, ping and many more."""
+    for i, node in enumerate(cluster.spec.nodes):
+        if node.name in _RESERVED_NAMES or node.name.isdigit():
+            yield Finding((*_NODES, i, "name"), "this name means something else to other programs", "choose another")
+
+
+def node_addresses_differ(cluster: Cluster) -> Iterator[Finding]:
+    """One machine is one node."""
+    addresses = (((*_NODES, i, "address"), node.address) for i, node in enumerate(cluster.spec.nodes))
+    return _duplicates(addresses, "give each node an address of its own")
+
+
+def host_keys_differ(cluster: Cluster) -> Iterator[Finding]:
+    """Two machines with one key are copies of one image, or one of them is pinned by mistake."""
+    keys = (
+        ((*_NODES, i, "ssh", "hostKeys", j), key)
+        for i, node in enumerate(cluster.spec.nodes)
+        for j, key in enumerate(node.ssh.host_keys)
+    )
+    return _duplicates(keys, "scan the keys again; make new ones on a machine that was copied from another")
+
+
+def hosts_are_pinned(cluster: Cluster) -> Iterator[Finding]:
+    """The lab makes the keys of its nodes itself; those of real machines a person has confirmed."""
+    for i, node in enumerate(cluster.spec.nodes):
+        path: KeyPath = (*_NODES, i, "ssh")
+        if cluster.spec.lab and "ssh" in node.model_fields_set:
+            yield Finding(path, "nodes of the lab are reached in the lab's own way", "remove ssh, or remove spec.lab")
+        if not cluster.spec.lab and not node.ssh.host_keys:
+            remedy = "run `invoke hosts.scan`, compare the keys with the machine's own, and write them here"
+            yield Finding((*path, "hostKeys"), "this node's host keys aren't pinned", remedy)
+
+
+def control_planes_have_a_majority(cluster: Cluster) -> Iterator[Finding]:
+    """A majority of etcd's members must live: of an even number no more may fail than of one less."""
+    count = sum(node.role == "control-plane" for node in cluster.spec.nodes)
+    if not count:
+        yield Finding(_NODES, "no node is a control plane", "give one or three of them the role control-plane")
+    elif count % 2 == 0:
+        remedy = f"make it {count - 1} or {count + 1}: an even number survives no more failures than one less does"
+        yield Finding(_NODES, f"{count} control planes are an even number", remedy)
+
+
+def version_is_supported(cluster: Cluster) -> Iterator[Finding]:
+    """Only what was tried."""
+    if cluster.spec.kubernetes.version.rpartition(".")[0] not in SUPPORTED_MINORS:
+        remedy = f"choose a version of {' or '.join(SUPPORTED_MINORS)}"
+        yield Finding(("spec", "kubernetes", "version"), "this minor version isn't supported", remedy)
+
+
+def external_names_differ(cluster: Cluster) -> Iterator[Finding]:
+    """A certificate names each once."""
+    path: KeyPath = ("spec", "endpoint", "external")
+    return _duplicates((((*path, i), name) for i, name in enumerate(cluster.spec.endpoint.external)), "remove one")
+
+
+def leaves_end_before_authorities(cluster: Cluster) -> Iterator[Finding]:
+    """A certificate is worth nothing once its issuer's has expired."""
+    lifetimes = cluster.spec.pki.lifetimes
+    if lifetimes.leaf_days > lifetimes.authority_days:
+        remedy = f"write at most {lifetimes.authority_days}, or a larger authorityDays"
+        path = ("spec", "pki", "lifetimes", "leafDays")
+        yield Finding(path, "leaf certificates would outlive their authority", remedy)
+
+
+def encrypted_resources_are_stored(cluster: Cluster) -> Iterator[Finding]:
+    """The API server refuses duplicates, what it doesn't store as a resource, and groups that moved."""
+    path: KeyPath = ("spec", "encryption", "resources")
+    resources = cluster.spec.encryption.resources
+    yield from _duplicates((((*path, i), name) for i, name in enumerate(resources)), "remove one")
+    for i, name in enumerate(resources):
+        if name in _NOT_STORED:
+            yield Finding((*path, i), "this can't be encrypted", "remove it")
+        group = name.partition(".")[2]
+        if group in _OTHER_GROUP:
+            yield Finding((*path, i), "objects of this group are stored in another", f"write {_OTHER_GROUP[group]}")
+
+
+def rate_limits_differ(cluster: Cluster) -> Iterator[Finding]:
+    """With two limits of one type, the stricter holds and the other misleads."""
+    path: KeyPath = ("spec", "admission", "eventRateLimits")
+    limits = enumerate(cluster.spec.admission.event_rate_limits)
+    return _duplicates((((*path, i, "type"), limit.type) for i, limit in limits), "keep one limit of each type")
+
+
+def recipients_differ(cluster: Cluster) -> Iterator[Finding]:
+    """Within one store; one recipient may well open several."""
+    recipients = cluster.spec.secrets.recipients
+    for store in ("roots", "leaves", "data"):
+        path: KeyPath = ("spec", "secrets", "recipients", store)
+        yield from _duplicates((((*path, i), one) for i, one in enumerate(getattr(recipients, store))), "remove one")
+
+
+def waivers_differ(cluster: Cluster) -> Iterator[Finding]:
+    """One control, one owner, one day."""
+    waivers = ((("spec", "waivers", i, "control"), waiver.control) for i, waiver in enumerate(cluster.spec.waivers))
+    return _duplicates(waivers, "keep one waiver of each control")
+
+
+RULES: tuple[Rule, ...] = (
+    version_is_supported,
+    node_names_differ,
+    node_names_are_free,
+    node_addresses_differ,
+    hosts_are_pinned,
+    host_keys_differ,
+    control_planes_have_a_majority,
+    external_names_differ,
+    *NETWORK_RULES,
+    leaves_end_before_authorities,
+    encrypted_resources_are_stored,
+    rate_limits_differ,
+    recipients_differ,
+    waivers_differ,
+)

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible module: the files that kubeadm makes, compared with what it would make now."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+from contextlib import nullcontext
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:  # the same files, where mypy finds them
+    from playbooks.module_utils.kharden import changes, files, kubeadm_phases, restarts, static_pods
+    from playbooks.module_utils.kharden.errors import NodeError
+else:
+    from ansible.module_utils.kharden import changes, files, kubeadm_phases, restarts, static_pods
+    from ansible.module_utils.kharden.errors import NodeError
+
+DOCUMENTATION = r"""
+module: kubeadm
+short_description: Static pod manifests and kubelet settings as kubeadm would make them now
+description:
+  - Lets kubeadm write its files into a private folder from a configuration of kind init, and compares them with those
+    of the node. C(kubeadm upgrade) doesn't do this; it ignores a changed configuration.
+  - Manifests are put in place one after the other, each only after the process of the one before it was seen to start
+    anew and to answer its probe. Where that fails the old manifest is put back and the rest isn't touched.
+  - Owner and mode are put right as well (0600, root), which restarts nothing.
+version_added: "0.1.0"
+author:
+  - The kharden authors
+options:
+  config:
+    description: The path of kubeadm's configuration on the node, with kinds InitConfiguration, ClusterConfiguration
+      and KubeletConfiguration. Workers need one too, since it tells what their kubelet should be given.
+    type: path
+    required: true
+  phase:
+    description: Which files. C(static-pods) is for control planes, C(kubelet-config) for every node.
+    type: str
+    required: true
+    choices: [static-pods, kubelet-config]
+  names:
+    description: Which static pods.
+    type: list
+    elements: str
+    choices: [etcd, kube-apiserver, kube-controller-manager, kube-scheduler]
+    default: [etcd, kube-apiserver, kube-controller-manager, kube-scheduler]
+  content:
+    description: The text to use in place of what lies at O(config), for a plan whose files aren't placed yet.
+    type: str
+  patches:
+    description: With O(content), the names and texts of the patches, in place of what lies in O(patches_folder).
+    type: dict
+  patches_folder:
+    description: The folder that O(content) names as C(patches.directory).
+    type: path
+    default: /etc/kharden/kubeadm/patches
+  program:
+    description: kubeadm itself.
+    type: path
+    default: /usr/local/bin/kubeadm
+  certificates:
+    description: The folder of certificates, which is hidden from kubeadm here.
+    type: path
+    default: /etc/kubernetes/pki
+  manifests:
+    description: The folder of static pod manifests.
+    type: path
+    default: /etc/kubernetes/manifests
+  kubelet_folder:
+    description: The kubelet's folder.
+    type: path
+    default: /var/lib/kubelet
+  scratch:
+    description: Where the private folder is made for a moment. It should be on tmpfs.
+    type: path
+    default: /run
+  pending:
+    description: Where the list of what still has to restart lies.
+    type: path
+    default: /var/lib/kharden/pending.json
+  timeout:
+    description: Seconds that a static pod may take until its new process answers.
+    type: int
+    default: 180
+attributes:
+  check_mode:
+    description: Reports what differs and changes nothing but the private folder, which is gone afterwards.
+    support: full
+  diff_mode:
+    description: A unified diff for each file.
+    support: full
+notes:
+  - Taints of a worker belong into C(kubeletExtraArgs) as C(register-with-taints), with C(taints) empty. A join writes
+    C(taints) into the kubelet's flags and an init doesn't, so they would differ for ever.
+"""
+
+EXAMPLES = r"""
+- name: Static pods of the control plane
+  kubeadm:
+    config: /etc/kharden/kubeadm/init.yaml
+    phase: static-pods
+
+- name: Settings of the kubelet
+  kubeadm:
+    config: /etc/kharden/kubeadm/init.yaml
+    phase: kubelet-config
+  register: kubelet
+"""
+
+RETURN = r"""
+changes:
+  description: As of C(converge).
+  returned: always
+  type: list
+  elements: dict
+restarted:
+  description: Which static pods were seen to have restarted, with the processes' starts in clock ticks since boot.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{name: static-pod/etcd, before: 8123, after: 99234}]
+restarts:
+  description: What has to restart now. The kubelet after a change of its settings. Static pods have restarted already.
+  returned: always
+  type: list
+  elements: str
+initialised:
+  description: False in check mode where kubeadm hasn't made these files yet. There is nothing to compare then.
+  returned: always
+  type: bool
+"""
+
+PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")  # what others depend on first
+KUBELET = "kubelet.service"
+ARGUMENTS = {
+    "config": {"type": "path", "required": True},
+    "phase": {"type": "str", "required": True, "choices": ["static-pods", "kubelet-config"]},
+    "names": {"type": "list", "elements": "str", "choices": list(PODS), "default": list(PODS)},
+    "content": {"type": "str"},
+    "patches": {"type": "dict"},
+    "patches_folder": {"type": "path", "default": "/etc/kharden/kubeadm/patches"},
+    "program": {"type": "path", "default": "/usr/local/bin/kubeadm"},
+    "certificates": {"type": "path", "default": "/etc/kubernetes/pki"},
+    "manifests": {"type": "path", "default": static_pods.MANIFESTS},
+    "kubelet_folder": {"type": "path", "default": "/var/lib/kubelet"},
+    "scratch": {"type": "path", "default": "/run"},
+    "pending": {"type": "path", "default": restarts.PENDING},
+    "timeout": {"type": "int", "default": 180},
+}
+_MODE = 0o600
+
+
+class Comparison:
+    """The files of one phase: what kubeadm would write, what lies there, and what was done about it."""
+
+    def __init__(self, params: dict[str, Any], *, plan: bool) -> None:
+        self.params = params
+        self.plan = plan
+        self.changes: list[changes.Change] = []
+        self.restarted: list[dict[str, Any]] = []
+        self.restarts: list[str] = []
+
+    def run(self) -> bool:
+        """Compare, and repair unless it is a plan; False where kubeadm has made nothing here yet."""
+        static = self.params["phase"] == "static-pods"
+        if not self._is_initialised(static=static):
+            if self.plan:
+                return False
+            raise NodeError(
+                f"{self.params['phase']}: kubeadm hasn't made these files yet: init or join this node first"
+            )
+        if static:
+            self._static_pods()
+        else:
+            self._kubelet()
+        return True
+
+    def _is_initialised(self, *, static: bool) -> bool:
+        if static:
+            return any(files.look(f"{self.params['manifests']}/{name}.yaml") for name in PODS)
+        return files.look(f"{self.params['kubelet_folder']}/config.yaml") is not None
+
+    def _source(self) -> kubeadm_phases.Source:
+        keys = ("program", "config", "certificates", "scratch", "content", "patches", "patches_folder")
+        return kubeadm_phases.Source(**{key: self.params[key] for key in keys})
+
+    def _static_pods(self) -> None:
+        names = [name for name in PODS if name in self.params["names"]]
+        phases = [["etcd", "local"]] if "etcd" in names else []
+        phases += [["control-plane", "all"]] if set(names) - {"etcd"} else []
+        with kubeadm_phases.written(self._source(), phases) as written:
+            for name in names:
+                if (file := f"{name}.yaml") in written:  # none for an etcd elsewhere
+                    self._static_pod(name, f"{self.params['manifests']}/{file}", written[file])
+
+    def _static_pod(self, name: str, path: str, wanted: bytes) -> None:
+        present = _content(path)
+        if name == "etcd" and present is not None:
+            wanted = kubeadm_phases.keep_membership(wanted.decode(), present.decode(errors="replace")).encode()
+        change = self._compare(path, wanted, f"{restarts.STATIC_POD}{name}")
+        if not change or self.plan:
+            return
+        if change.action == "attributes":
+            files.set_attributes(path, files.own(_MODE))
+            return
+        if name == "etcd" and present is None:
+            raise NodeError(f"{path}: is missing, and kubeadm can't tell the other members: restore it, or join again")
+        self._install(name, path, wanted, present)
+
+    def _install(self, name: str, path: str, wanted: bytes, present: bytes | None) -> None:
+        before = static_pods.running(name)
+        _write(path, wanted)
+        try:
+            after = static_pods.await_new(name, before, static_pods.probe_of(wanted.decode()), self.params["timeout"])
+        except NodeError as error:
+            raise NodeError(f"{error.message}; {self._put_back(name, path, present)}", **self._so_far(name)) from None
+        item = f"{restarts.STATIC_POD}{name}"
+        start = {"before": max((one.start for one in before), default=0), "after": max(one.start for one in after)}
+        self.restarted.append({"name": item, **start})
+        restarts.strike(self.params["pending"], [item])
+
+    def _put_back(self, name: str, path: str, present: bytes | None) -> str:
+        """Restore the old manifest, and tell whether what it describes runs again."""
+        if present is None:
+            files.remove(path)
+            return f"{path} was removed again"
+        _write(path, present)
+        try:
+            static_pods.await_new(
+                name, frozenset(), static_pods.probe_of(present.decode(errors="replace")), self.params["timeout"]
+            )
+        except NodeError:
+            return f"the old {path} is back but {name} doesn't answer yet"
+        return f"the old {path} is back and {name} answers"
+
+    def _so_far(self, failed: str) -> dict[str, Any]:
+        done = [change.as_result() for change in self.changes if not change.path.endswith(f"/{failed}.yaml")]
+        return {"changes": done, "restarted": self.restarted}
+
+    def _kubelet(self) -> None:
+        with kubeadm_phases.written(self._source(), [["kubelet-start"]]) as written:
+            found = [
+                (path, content, change)
+                for name, content in sorted(written.items())
+                if (change := self._compare(path := f"{self.params['kubelet_folder']}/{name}", content, KUBELET))
+            ]
+        read_again = any(change.restarts for _, _, change in found)
+        if read_again or KUBELET in restarts.pending(self.params["pending"]):
+            self.restarts = [KUBELET]
+        if self.plan:
+            return
+        if read_again:
+            restarts.add(self.params["pending"], [KUBELET])
+        for path, content, change in found:
+            if change.action == "attributes":
+                files.set_attributes(path, files.own(_MODE))
+            else:
+                _write(path, content)
+
+    def _compare(self, path: str, wanted: bytes, restart: str) -> changes.Change | None:
+        """Note how `path` differs from `wanted`; None if it doesn't."""
+        found, mine = files.look(path), files.own(_MODE)
+        if found and found.kind not in ("file", "symlink"):
+            raise NodeError(f"{path}: a file belongs here, but this is a {found.kind}: move it away")
+        if found is None:
+            action = "create"
+        elif found.kind == "symlink":
+            action = "replace"
+        elif _content(path) != wanted:
+            action = "update"
+        elif found.attributes != mine:
+            action = "attributes"
+        else:
+            return None
+        after = changes.Side("file", files.user(mine.uid), files.group(mine.gid), f"{_MODE:04o}", content=wanted)
+        before = changes.side(path, found, with_content=True) if found else None
+        again = () if action == "attributes" else (restart,)
+        self.changes.append(changes.Change(path, action, before, after, again))
+        return self.changes[-1]
+
+
+def _content(path: str) -> bytes | None:
+    found = files.look(path)
+    if found is None or found.kind != "file":
+        return None
+    with files.reading(path) as stream:
+        return stream.read()
+
+
+def _write(path: str, content: bytes) -> None:
+    files.prepare(path, io.BytesIO(content), files.own(_MODE), sha256=sha256(content).hexdigest())
+    files.commit(path)
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    plan: bool = module.check_mode
+    lock = nullcontext() if plan else files.exclusively(posixpath.dirname(module.params["pending"]))
+    comparison = Comparison(module.params, plan=plan)
+    try:
+        with lock:
+            initialised = comparison.run()
+    except NodeError as error:
+        module.fail_json(msg=error.message, **error.details)
+    result: dict[str, Any] = {
+        "changed": bool(comparison.changes),
+        "changes": [change.as_result() for change in comparison.changes],
+        "restarted": comparison.restarted,
+        "restarts": comparison.restarts,
+        "initialised": initialised,
+    }
+    if module._diff:  # noqa: SLF001 - Ansible's own name for --diff
+        result["diff"] = [{"prepared": changes.prepared(change)} for change in comparison.changes]
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible module: everything about a machine that would be in the way, told at once, before anything is changed."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:  # the same files, where mypy finds them
+    from collections.abc import Callable
+
+    from playbooks.module_utils.kharden import sockets
+else:
+    from ansible.module_utils.kharden import sockets
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Look whether a machine can become a node
+description:
+  - Compares the machine with what the plan expects of it and fails with every problem at once. It changes nothing.
+  - An expectation that isn't given isn't checked.
+version_added: "0.1.0"
+author:
+  - The kharden authors
+options:
+  expectations:
+    description: What the machine must be like.
+    type: dict
+    required: true
+    suboptions:
+      address:
+        description: An address that must be on one of its interfaces.
+        type: str
+      memory_mib:
+        description: The least memory, in MiB.
+        type: int
+      cpus:
+        description: The least number of processors that may be used.
+        type: int
+      disk_mib:
+        description: Paths, each with the MiB that must be free where it lies or will lie.
+        type: dict
+      ports:
+        description:
+          - Ports that must be free, or held by one of C(programs), as dictionaries with C(port), C(programs) and
+            C(protocol) (C(tcp) by default, or C(udp)).
+        type: list
+        elements: dict
+      programs:
+        description: Programs that must be found in the usual folders.
+        type: list
+        elements: str
+      swap_allowed:
+        description: Whether swap may be on.
+        type: bool
+      cgroup_version:
+        description: Which versions of control groups will do, 1 and 2.
+        type: list
+        elements: int
+      distribution:
+        description: Which operating systems will do, each with C(id) and C(versions) as in os-release(5).
+        type: list
+        elements: dict
+      clock:
+        description: The controller's time in seconds since 1970. More than 60 seconds off is a problem.
+        type: int
+      kernel_features:
+        description:
+          - What the kernel must have, as C(module:NAME) (loaded, built in or loadable), C(filesystem:NAME),
+            C(controller:NAME) (of control groups), C(lsm:NAME) or C(path:PATH).
+        type: list
+        elements: str
+      ca_sha256:
+        description:
+          - The SHA-256 of the file that O(expectations.ca_path) must be, where it is. Another one means that the node
+            belongs to another cluster.
+        type: str
+      ca_path:
+        description: Where the cluster's CA certificate lies on a node.
+        type: path
+        default: /etc/kubernetes/pki/ca.crt
+attributes:
+  check_mode:
+    description: The same as without it.
+    support: full
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Look at the machine, change nothing
+  preflight:
+    expectations:
+      address: 10.77.0.11
+      memory_mib: 1700
+      cpus: 2
+      disk_mib: {/var/lib/containerd: 5000}
+      ports: [{port: 6443, programs: [kube-apiserver]}]
+      cgroup_version: [2]
+      kernel_features: ["module:overlay", "controller:memory"]
+"""
+
+RETURN = r"""
+problems:
+  description: What is in the way, and what to do about it.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{what: "TCP port 6443 is held by nginx (process 712)", remedy: "stop nginx"}]
+"""
+
+_EXPECTATIONS = {
+    "address": {"type": "str"},
+    "memory_mib": {"type": "int"},
+    "cpus": {"type": "int"},
+    "disk_mib": {"type": "dict"},
+    "ports": {"type": "list", "elements": "dict"},
+    "programs": {"type": "list", "elements": "str"},
+    "swap_allowed": {"type": "bool"},
+    "cgroup_version": {"type": "list", "elements": "int"},
+    "distribution": {"type": "list", "elements": "dict"},
+    "clock": {"type": "int"},
+    "kernel_features": {"type": "list", "elements": "str"},
+    "ca_sha256": {"type": "str"},
+    "ca_path": {"type": "path", "default": "/etc/kubernetes/pki/ca.crt"},
+}
+ARGUMENTS = {"expectations": {"type": "dict", "required": True, "options": _EXPECTATIONS}}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MIB = 1 << 20
+_CLOCK_TOLERANCE = 60  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is in the way, and what to do about it; each one line."""
+
+    what: str
+    remedy: str
+
+
+def problems(expected: dict[str, Any]) -> list[Problem]:
+    """Everything that isn't as `expected`."""
+    checks: dict[str, Callable[[Any], list[Problem]]] = {
+        "address": address,
+        "memory_mib": memory,
+        "cpus": cpus,
+        "disk_mib": disk,
+        "ports": ports,
+        "programs": programs,
+        "swap_allowed": swap,
+        "cgroup_version": cgroup,
+        "distribution": distribution,
+        "clock": clock,
+        "kernel_features": kernel_features,
+    }
+    found = [
+        problem for name, check in checks.items() if expected[name] is not None for problem in check(expected[name])
+    ]
+    return found + (ca(expected["ca_path"], expected["ca_sha256"]) if expected["ca_sha256"] else [])
+
+
+def address(wanted: str) -> list[Problem]:
+    """The address must be on an interface."""
+    if str(ipaddress.ip_address(wanted)) in sockets.addresses():
+        return []
+    return [Problem(f"the address {wanted} is on no interface of this machine", "correct the address or the network")]
+
+
+def memory(wanted: int) -> list[Problem]:
+    """Enough memory, swap not counted."""
+    rows = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    has = int(rows["MemTotal"].split()[0]) // 1024
+    return [] if has >= wanted else [Problem(f"it has {has} MiB of memory and needs {wanted}", "give it more")]
+
+
+def cpus(wanted: int) -> list[Problem]:
+    """Enough processors that we may use."""
+    has = len(os.sched_getaffinity(0))
+    return [] if has >= wanted else [Problem(f"it has {has} processors and needs {wanted}", "give it more")]
+
+
+def disk(wanted: dict[str, int]) -> list[Problem]:
+    """Enough room, and not read-only, where each path lies or will lie."""
+    result = []
+    for path, mib in wanted.items():
+        there = next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
+        status = os.statvfs(there)
+        free = status.f_bavail * status.f_frsize // _MIB
+        if status.f_flag & os.ST_RDONLY:
+            result.append(Problem(f"{path}: its filesystem is read-only", "mount it writable"))
+        elif free < int(mib):
+            result.append(
+                Problem(f"{path}: {free} MiB are free and {mib} are needed", "free some, or take a larger disk")
+            )
+    return result
+
+
+def ports(wanted: list[dict[str, Any]]) -> list[Problem]:
+    """Each port free, or held by a program that may."""
+    open_sockets = sockets.listeners()
+    result = []
+    for item in wanted:
+        protocol, number, allowed = item.get("protocol", "tcp"), int(item["port"]), set(item.get("programs", ()))
+        inodes = {one.inode for one in open_sockets if (one.protocol, one.port) == (protocol, number)}
+        held = sockets.holders(inodes) if inodes else {}
+        for inode in sorted(inodes):
+            process = held.get(inode)
+            if process is None or not process.names & allowed:
+                who = f"{process.name} (process {process.pid})" if process else "a process that can't be seen"
+                what = f"{protocol.upper()} port {number} is held by {who}"
+                result.append(Problem(what, "stop it, or give it another port"))
+    return list(dict.fromkeys(result))
+
+
+def programs(wanted: list[str]) -> list[Problem]:
+    """Each program must be there."""
+    absent = [name for name in wanted if not shutil.which(name, path=_PATH)]
+    return [Problem(f"the program {name} is missing", "install it") for name in absent]
+
+
+def swap(allowed: bool) -> list[Problem]:  # noqa: FBT001 - called with the expectation's value, as all of these
+    """No swap, unless it is allowed."""
+    table = Path("/proc/swaps")
+    devices = [line.split()[0] for line in table.read_text().splitlines()[1:]] if table.exists() else []
+    if allowed or not devices:
+        return []
+    return [Problem(f"swap is on ({', '.join(devices)})", "run swapoff -a and remove it from /etc/fstab, or allow it")]
+
+
+def cgroup(wanted: list[int]) -> list[Problem]:
+    """A version of control groups that will do."""
+    has = cgroup_version(Path("/proc/self/mounts").read_text())
+    allowed = " or ".join(map(str, wanted))
+    remedy = "boot with systemd.unified_cgroup_hierarchy=1, or take a newer system"
+    return [] if has in wanted else [Problem(f"control groups are of version {has}, not {allowed}", remedy)]
+
+
+def cgroup_version(mounts: str) -> int:
+    """2 where the unified hierarchy is the one that is mounted, 1 where there are others, 0 where there is none."""
+    kinds = {fields[1]: fields[2] for line in mounts.splitlines() if len(fields := line.split()) > 2}  # noqa: PLR2004 - proc_mounts(5)
+    if kinds.get("/sys/fs/cgroup") == "cgroup2":
+        return 2
+    return 1 if "cgroup" in kinds.values() else 0
+
+
+def distribution(wanted: list[dict[str, Any]]) -> list[Problem]:
+    """An operating system that was tried."""
+    release = platform.freedesktop_os_release()
+    has = (release.get("ID", "unknown"), release.get("VERSION_ID", "unknown"))
+    allowed = [(item["id"], str(version)) for item in wanted for version in item["versions"]]
+    if has in allowed:
+        return []
+    names = ", ".join(" ".join(pair) for pair in allowed)
+    return [Problem(f"its operating system is {' '.join(has)}, which was not tried", f"take one of {names}")]
+
+
+def clock(controller: int) -> list[Problem]:
+    """A clock that agrees with the controller's."""
+    off = round(time.time()) - controller
+    if abs(off) <= _CLOCK_TOLERANCE:
+        return []
+    ahead = "ahead of" if off > 0 else "behind"
+    return [Problem(f"its clock is {abs(off)} s {ahead} the controller's", "set both by NTP")]
+
+
+def kernel_features(wanted: list[str]) -> list[Problem]:
+    """What the kernel must have; nothing is loaded to find out."""
+    release = platform.release()
+    return [
+        Problem(f"the kernel {release} lacks {feature}", "take a kernel that has it, or install its modules")
+        for feature in wanted
+        if not has_feature(feature)
+    ]
+
+
+def has_feature(feature: str) -> bool:
+    """True if the kernel has `feature`, in the form KIND:NAME."""
+    kind, _, name = feature.partition(":")
+    if kind == "module":
+        return has_module(name)
+    if kind == "filesystem":
+        return name in Path("/proc/filesystems").read_text().split() or has_module(name)
+    if kind == "controller":
+        unified = Path("/sys/fs/cgroup/cgroup.controllers")
+        rows = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()[1:]]
+        return name in (unified.read_text().split() if unified.exists() else [row[0] for row in rows if row[3] == "1"])
+    if kind == "lsm":
+        active = Path("/sys/kernel/security/lsm")
+        return active.exists() and name in active.read_text().strip().split(",")
+    return kind == "path" and Path(name).exists()
+
+
+def has_module(name: str) -> bool:
+    """True if a module is loaded, built in or could be loaded."""
+    under = name.replace("-", "_")
+    if Path("/sys/module", under).is_dir():
+        return True
+    folder = Path("/lib/modules", platform.release())
+    files = (folder / "modules.builtin", folder / "modules.dep")
+    lines = (line for file in files if file.exists() for line in file.read_text().splitlines())
+    return any(line.partition(":")[0].rpartition("/")[2].partition(".")[0].replace("-", "_") == under for line in lines)
+
+
+def ca(path: str, wanted: str) -> list[Problem]:
+    """The CA of this cluster or none."""
+    file = Path(path)
+    if not file.exists() or sha256(file.read_bytes()).hexdigest() == wanted:
+        return []
+    remedy = "check the address; to take the node over, reset it first (kubeadm reset; a lab node: invoke lab.down)"
+    return [Problem(f"this node belongs to another cluster: {path} is another CA's certificate", remedy)]
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        found = problems(module.params["expectations"])
+    except (KeyError, TypeError, ValueError) as error:
+        module.fail_json(msg=f"an expectation is not of the form that is documented ({error}): correct it", problems=[])
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename}: can't be read ({error.strerror}): run this as root", problems=[])
+    listed = [asdict(problem) for problem in found]
+    if found:
+        lines = "; ".join(f"{problem.what}: {problem.remedy}" for problem in found)
+        module.fail_json(msg=f"nothing was changed, {len(found)} in the way: {lines}", problems=listed)
+    module.exit_json(changed=False, problems=[])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible module: units, kernel parameters and static pods as they should be, restarted where their files changed."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:  # the same files, where mypy finds them
+    from playbooks.module_utils.kharden import files, kernel, restarts, static_pods, units
+    from playbooks.module_utils.kharden.errors import NodeError
+else:
+    from ansible.module_utils.kharden import files, kernel, restarts, static_pods, units
+    from ansible.module_utils.kharden.errors import NodeError
+
+DOCUMENTATION = r"""
+module: services
+short_description: Run services, and restart what must read its files again
+description:
+  - Enables and starts units, restarts those that are listed, sets kernel parameters and loads modules from kharden's
+    own files, and makes the kubelet start the processes of static pods anew.
+  - A restart counts only if it was seen. For a unit that is the time at which it became active, for a static pod a new
+    process that answers the pod's probe.
+  - What was seen to have restarted is struck off the list that C(converge) keeps on the node.
+  - Kernel parameters and modules are compared each time, so a value that was set by hand is put right.
+version_added: "0.1.0"
+author:
+  - The kharden authors
+options:
+  units:
+    description: Units that must be in a certain state.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The unit's full name, C(containerd.service) for one.
+        type: str
+        required: true
+      enabled:
+        description: Whether it starts at boot. Left as it is by default.
+        type: bool
+      state:
+        description:
+          - Whether it is active now. Left as it is by default.
+          - A oneshot service needs C(RemainAfterExit=yes) for it, since systemd forgets that another one has run.
+        type: str
+        choices: [started, stopped]
+  restarts:
+    description:
+      - What C(converge) and C(kubeadm) returned as C(restarts). Unit names, C(daemon-reload), C(sysctl), C(modules)
+        and C(static-pod/NAME).
+      - What doesn't run has nothing to restart; it is not started by this.
+    type: list
+    elements: str
+    default: []
+  pending:
+    description: Where the list of what still has to restart lies.
+    type: path
+    default: /var/lib/kharden/pending.json
+  manifests:
+    description: The folder of static pod manifests. A pod's own manifest says how to probe it.
+    type: path
+    default: /etc/kubernetes/manifests
+  steady:
+    description: Seconds that a unit must stay up after its start or restart.
+    type: float
+    default: 2.0
+  timeout:
+    description: Seconds that one unit or static pod may take.
+    type: int
+    default: 180
+attributes:
+  check_mode:
+    description: Tells what it would do, and does none of it.
+    support: full
+  diff_mode:
+    description: There is nothing to compare.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Run services
+  services:
+    units:
+      - {name: containerd.service, enabled: true, state: started}
+      - {name: kubelet.service, enabled: true}
+    restarts: "{{ converged.restarts }}"
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be in check mode, in order.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{action: restart, name: containerd.service}]
+restarted:
+  description:
+    - What was seen to have restarted. For units the times are microseconds since boot, for static pods the start of the
+      process in clock ticks since boot.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{name: containerd.service, before: 81234567, after: 99234567}]
+"""
+
+ARGUMENTS = {
+    "units": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "enabled": {"type": "bool"},
+            "state": {"type": "str", "choices": ["started", "stopped"]},
+        },
+    },
+    "restarts": {"type": "list", "elements": "str", "default": []},
+    "pending": {"type": "path", "default": restarts.PENDING},
+    "manifests": {"type": "path", "default": static_pods.MANIFESTS},
+    "steady": {"type": "float", "default": 2.0},
+    "timeout": {"type": "int", "default": 180},
+}
+_RUNS_AT_BOOT = frozenset(
+    {"enabled", "enabled-runtime", "static", "indirect", "generated", "transient", "alias", "linked"}
+)
+
+
+class Services:
+    """One run: what it did so far, and how it was told to do it."""
+
+    def __init__(self, params: dict[str, Any], *, plan: bool) -> None:
+        self.params = params
+        self.plan = plan
+        self.timeout: int = params["timeout"]
+        self.wanted: dict[str, dict[str, Any]] = {unit["name"]: unit for unit in params["units"]}
+        self.asked: list[str] = list(dict.fromkeys(params["restarts"]))
+        self.actions: list[dict[str, str]] = []
+        self.restarted: list[dict[str, Any]] = []
+        if wrong := [name for name in (*self.wanted, *self.asked) if not restarts.is_restart(name)]:
+            raise NodeError(f"{wrong[0]!r}: is neither a unit's full name nor another thing that restarts: correct it")
+
+    def run(self) -> None:
+        """Do everything, what others depend on first."""
+        self._kernel()
+        self._reload()
+        self._units()
+        for name in self.asked:
+            if name.startswith(restarts.STATIC_POD):
+                self._static_pod(name)
+
+    def _do(self, action: str, name: str) -> bool:
+        """Note an action; True if it is to be carried out."""
+        self.actions.append({"action": action, "name": name})
+        return not self.plan
+
+    def _done(self, *names: str) -> None:
+        if not self.plan:
+            restarts.strike(self.params["pending"], names)
+
+    def _kernel(self) -> None:
+        for name in kernel.modules(_text(Path(kernel.MODULES_FILE))):
+            if not kernel.is_loaded(name) and self._do("load module", name):
+                kernel.load(name)
+        pattern = PurePosixPath(kernel.SYSCTL_FILES)
+        texts = [_text(path) for path in sorted(Path(pattern.parent).glob(pattern.name))]
+        for parameter in kernel.parameters(texts).values():
+            value = kernel.read(parameter)
+            if value == parameter.value or (value is None and parameter.optional):
+                continue
+            if self._do(f"set to {parameter.value!r} from {value!r}", parameter.path):
+                kernel.write(parameter)
+        self._done("modules", "sysctl")
+
+    def _reload(self) -> None:
+        asked = [name for name in self.asked if _is_unit(name)]
+        stale = any(unit.stale for unit in units.show([*self.wanted, *asked]).values())
+        if ("daemon-reload" in self.asked or stale) and self._do("daemon-reload", "systemd"):
+            units.systemctl("daemon-reload", timeout=self.timeout)
+        self._done("daemon-reload")
+
+    def _units(self) -> None:
+        asked = [name for name in self.asked if _is_unit(name)]
+        before = units.show([*self.wanted, *asked])
+        for name in self.wanted:
+            self._enable(before[name])
+        acted = [name for name, unit in before.items() if self._start_or_restart(unit)]
+        keep = [name for name, unit in self.wanted.items() if unit["state"] == "started"]
+        if not self.plan:
+            after = units.settle(list(dict.fromkeys([*keep, *acted])), self.params["steady"], self.timeout)
+            self._note(acted, before, after)
+        self._done(*asked)
+
+    def _enable(self, unit: units.Unit) -> None:
+        enabled = self.wanted[unit.name]["enabled"]
+        if unit.load == "not-found" and not self.plan and (enabled or self.wanted[unit.name]["state"] == "started"):
+            raise NodeError(f"{unit.name}: there is no such unit on this node: place its file or install its package")
+        if unit.load == "masked" and (enabled or self.wanted[unit.name]["state"] == "started"):
+            raise NodeError(f"{unit.name}: is masked: run systemctl unmask {unit.name} on the node if that is wanted")
+        if enabled is True and unit.file not in _RUNS_AT_BOOT and self._do("enable", unit.name):
+            units.systemctl("enable", unit.name, timeout=self.timeout)
+        elif enabled is False and unit.file in ("enabled", "enabled-runtime") and self._do("disable", unit.name):
+            units.systemctl("disable", unit.name, timeout=self.timeout)
+
+    def _start_or_restart(self, unit: units.Unit) -> bool:
+        """Bring a unit to its state; True if it was (re)started, so that it is watched."""
+        state = self.wanted.get(unit.name, {}).get("state")
+        if state == "stopped":
+            if (unit.runs or unit.active == "activating") and self._do("stop", unit.name):
+                units.systemctl("stop", unit.name, timeout=self.timeout)
+            return False
+        if unit.runs and unit.name in self.asked:
+            verb = "restart"
+        elif state == "started" and not unit.runs:
+            verb = "start"
+        else:
+            return False
+        if self._do(verb, unit.name):
+            if unit.active == "failed":  # a unit that has failed too often doesn't start otherwise
+                units.systemctl("reset-failed", unit.name, timeout=self.timeout)
+            units.systemctl(verb, unit.name, timeout=self.timeout)
+        return True
+
+    def _note(self, acted: list[str], before: dict[str, units.Unit], after: dict[str, units.Unit]) -> None:
+        for name in acted:
+            if after[name].since == before[name].since:
+                raise NodeError(f"{name}: was restarted, but systemd has it active since before: look at its journal")
+            self.restarted.append({"name": name, "before": before[name].since, "after": after[name].since})
+
+    def _static_pod(self, item: str) -> None:
+        name = item.removeprefix(restarts.STATIC_POD)
+        before = static_pods.running(name)
+        if before and self._do("restart", item):
+            probe = static_pods.probe_of(_text(Path(self.params["manifests"]) / f"{name}.yaml"))
+            static_pods.terminate(before)
+            after = static_pods.await_new(name, before, probe, self.timeout)
+            start = {"before": max(one.start for one in before), "after": max(one.start for one in after)}
+            self.restarted.append({"name": item, **start})
+        self._done(item)
+
+
+def _is_unit(name: str) -> bool:
+    return "." in name and not name.startswith(restarts.STATIC_POD)
+
+
+def _text(path: Path) -> str:
+    """The text of a file of the node's own; empty if it isn't there."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    plan: bool = module.check_mode
+    lock = nullcontext() if plan else files.exclusively(str(Path(module.params["pending"]).parent))
+    done: list[dict[str, str]] = []
+    try:
+        with lock:
+            services = Services(module.params, plan=plan)
+            done = services.actions
+            services.run()
+    except NodeError as error:
+        module.fail_json(msg=error.message, actions=done, **error.details)
+    module.exit_json(changed=bool(services.actions), actions=services.actions, restarted=services.restarted)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,374 @@
+"""The main job, end to end on real nodes: bootstrap, a working network, a quiet second apply, a verdict, a repair."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = [pytest.mark.lab, pytest.mark.programs]
+
+CHECKOUT = Path(__file__).parents[2]
+CLUSTER = "e2e"
+KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user of the installed program has it, with a cluster beside whatever lab runs already."""
+    root = tmp_path_factory.mktemp("site")
+    text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
+    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.81.0.")
+    folder = root / "inventories" / CLUSTER
+    folder.mkdir(parents=True)
+    (folder / "cluster.yaml").write_text(text, encoding="utf-8")
+    return root
+
+
+def install(folder: Path, interpreter: str) -> Path:
+    """The wheel of this checkout in an environment of its own, far from the checkout; its kharden program."""
+    wheels = folder / "wheels"
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, CHECKOUT], check=True)
+    subprocess.run([interpreter, "-m", "venv", folder / "venv"], check=True)
+    lock = ("--constraint", CHECKOUT / "requirements.lock")
+    (wheel,) = wheels.iterdir()
+    subprocess.run([folder / "venv/bin/pip", "--quiet", "install", *lock, wheel], check=True)
+    return folder / "venv/bin/kharden"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("installed"), sys.executable)
+
+
+@pytest.fixture(scope="module")
+def kharden(site: Path, program: Path) -> Run:
+    environment = os.environ | {"KHARDEN_CLUSTER": CLUSTER, "KHARDEN_IDENTITY": f"{site}/identity/", "COLUMNS": "160"}
+    (site / "identity").mkdir(mode=0o700)
+
+    def run(*arguments: str, status: int = 0, text: str = "") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [program, *arguments],
+            cwd=site,
+            env=environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1800,
+        )
+        assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def empty_nodes(kharden: Run) -> Iterator[None]:
+    """Nodes that have booted, with everything rendered for them and nothing applied."""
+    kharden("lab.down")  # A run that was killed leaves its nodes' disks behind, with a cluster that is not this one.
+    try:
+        kharden("lab.up", "--yes")
+        kharden("render")
+        yield
+    finally:
+        kharden("lab.down")
+
+
+TREE = """
+find /etc /opt /root /usr/local /var/lib -xdev \\( -type f -o -type l -o -type d \\) -printf '%p %y %m %U %s %T@\\n' |
+    grep -v -e /var/lib/systemd/ -e /etc/resolv.conf | sort | sha256sum
+"""
+
+
+@pytest.fixture(scope="module")
+def planned(kharden: Run, empty_nodes: None) -> tuple[str, list[str], list[str]]:
+    """What plan says of empty nodes, and their files' names, modes and times before and after it."""
+    assert empty_nodes is None
+
+    def trees() -> list[str]:
+        return [kharden("lab.shell", name, "--command", TREE).stdout for name in ("cp1", "w1")]
+
+    before = trees()
+    return kharden("plan", status=2).stdout, before, trees()
+
+
+@pytest.fixture(scope="module")
+def bootstrapped(kharden: Run, planned: tuple[str, list[str], list[str]]) -> str:
+    assert planned
+    told = kharden("render", "apply", "--yes").stdout
+    kharden("verify")  # at once: apply ends when everything is there, not when it has been asked for
+    return told
+
+
+def test_a_plan_for_empty_nodes_tells_all_and_writes_nothing(planned: tuple[str, list[str], list[str]]) -> None:
+    told, before, after = planned
+    assert before == after
+    assert "cp1: Initialise the cluster here" in told
+    assert "w1: Join the cluster with this node" in told
+    assert "+kind: KubeletConfiguration" in told
+    assert "PRIVATE KEY" not in told
+
+
+@pytest.fixture(scope="module")
+def node(kharden: Run, bootstrapped: str) -> Run:
+    """Runs a command as root in a node of the cluster that is up."""
+    assert bootstrapped
+
+    def run(name: str, command: str, *, text: str = "") -> subprocess.CompletedProcess[str]:
+        return kharden("lab.shell", name, "--command", command, text=text)
+
+    return run
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"{what}: not within {seconds} s"
+        time.sleep(0.5)  # the pace of looking; the condition ends the wait
+
+
+def kubernetes(node: Run, command: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(node("cp1", f"{KUBECTL} {command} --output=json").stdout)
+    return answer
+
+
+def test_both_nodes_are_ready_and_run_what_was_asked_for(node: Run) -> None:
+    found = {
+        item["metadata"]["name"]: (
+            item["status"]["nodeInfo"]["kubeletVersion"],
+            {condition["type"]: condition["status"] for condition in item["status"]["conditions"]}["Ready"],
+        )
+        for item in kubernetes(node, "get nodes")["items"]
+    }
+    assert found == {"cp1": ("v1.36.3", "True"), "w1": ("v1.36.3", "True")}
+
+
+PODS = """
+apiVersion: v1
+kind: List
+items:
+  - apiVersion: v1
+    kind: Service
+    metadata: {name: web, namespace: default}
+    spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+  - &pod
+    apiVersion: v1
+    kind: Pod
+    metadata: {name: web, namespace: default, labels: {app: web}}
+    spec: &spec
+      nodeName: w1
+      automountServiceAccountToken: false
+      tolerations: [{operator: Exists}]
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsNonRoot: true, runAsUser: 65535, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: pause
+          image: PAUSE
+          imagePullPolicy: IfNotPresent
+          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+  - <<: *pod
+    metadata: {name: client, namespace: default}
+    spec: {<<: *spec, nodeName: cp1}
+"""
+
+# Finds a process of the pod by its control group and enters its network; so no image of our own is needed in the pod.
+ENTER = "nsenter --net --target $(grep -lE 'pod{uid}' /proc/[0-9]*/cgroup | head -1 | cut -d/ -f3) -- "
+
+RESOLVE_AND_FETCH = """
+import socket, struct, sys, urllib.request
+dns, name = sys.argv[1:]
+query = struct.pack(">6H", 7, 0x0100, 1, 0, 0, 0)
+query += b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\\0" + struct.pack(">2H", 1, 1)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+    udp.settimeout(5)
+    udp.sendto(query, (dns, 53))
+    answer = udp.recv(512)
+address = socket.inet_ntoa(answer[-4:])
+print(address, urllib.request.urlopen(f"http://{address}/", timeout=5).read().decode())
+"""
+
+
+def test_a_pod_resolves_a_service_and_reaches_a_pod_of_the_other_node(
+    node: Run,
+) -> None:
+    pause = next(
+        name
+        for item in kubernetes(node, "get nodes")["items"]
+        for image in item["status"]["images"]
+        for name in image["names"]
+        if "/pause:" in name
+    )
+    node("cp1", f"{KUBECTL} apply --filename=-", text=PODS.replace("PAUSE", pause))
+    node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web pod/client --timeout=60s")
+    web, client = (kubernetes(node, f"get pod {name}") for name in ("web", "client"))
+    server = ENTER.format(uid=web["metadata"]["uid"].replace("-", "[-_]"))
+    node(
+        "w1",
+        "mkdir -p /run/web && echo -n hello-from-w1 > /run/web/index.html && "
+        f"systemd-run --quiet --unit=web {server} python3 -m http.server --directory /run/web 8080",
+    )
+    entered = ENTER.format(uid=client["metadata"]["uid"].replace("-", "[-_]"))
+    expected = kubernetes(node, "get service web")["spec"]["clusterIP"]
+    seen: list[str] = []
+
+    def answered() -> bool:
+        command = f"{entered} python3 - 10.201.0.10 web.default.svc.cluster.local || true"
+        seen[:] = node("cp1", command, text=RESOLVE_AND_FETCH).stdout.split()
+        return seen == [expected, "hello-from-w1"]
+
+    wait_for(answered, "the service answers by its name")
+    assert web["status"]["podIP"].startswith("10.200.21.")
+    assert client["status"]["podIP"].startswith("10.200.11.")
+    node("w1", "systemctl stop web")
+    node("cp1", f"{KUBECTL} delete pod/web pod/client service/web --wait")
+
+
+STATE = """
+import hashlib, json, os, pathlib, subprocess
+roots = ["/etc/kubernetes", "/etc/kharden", "/etc/containerd", "/etc/haproxy", "/etc/cni", "/etc/systemd/system",
+         "/etc/sysctl.d", "/usr/local/bin", "/opt/cni/bin", "/var/lib/kubelet/config.yaml",
+         "/var/lib/kubelet/kubeadm-flags.env"]
+files = {}
+for root in map(pathlib.Path, roots):
+    for path in [root, *root.rglob("*")]:
+        if path.is_file() and not path.is_symlink():
+            found = path.stat()
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            files[str(path)] = (digest, found.st_mode, found.st_mtime_ns, found.st_ino)
+starts = {}
+for name in os.listdir("/proc"):
+    try:
+        argv0 = open(f"/proc/{name}/cmdline").read().split(chr(0))[0].rpartition("/")[2]
+        if name.isdigit() and argv0 in PROGRAMS:
+            starts[f"{argv0} {name}"] = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[19]
+    except OSError:
+        pass
+print(json.dumps({"files": files, "starts": starts}))
+"""
+PROGRAMS = [
+    "containerd", "haproxy", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
+    "etcd", "coredns",
+]  # fmt: skip
+# What the cluster itself writes all the time: heartbeats, elections and events.
+RESTLESS = {"Lease", "Event"}
+
+
+def state(node: Run) -> dict[str, Any]:
+    """Hashes and times of managed files, start times of programs, resource versions of objects."""
+    script = f"PROGRAMS = {PROGRAMS!r}\n{STATE}"
+    found: dict[str, Any] = {name: json.loads(node(name, "python3 -", text=script).stdout) for name in ("cp1", "w1")}
+    kinds = node("cp1", f"{KUBECTL} api-resources --verbs=list --output=name").stdout.split()
+    wanted = ",".join(kind for kind in kinds if not kind.startswith(("events", "leases")))
+    listed = kubernetes(node, f"get --all-namespaces {wanted}")["items"]
+    found["objects"] = {
+        f"{item['kind']} {item['metadata'].get('namespace', '')} {item['metadata']['name']}": version(item)
+        for item in listed
+        if item["kind"] not in RESTLESS
+    }
+    return found
+
+
+def version(item: dict[str, Any]) -> object:
+    """An object's resource version; a Node's heartbeat moves that, so there its generation-like parts count."""
+    if item["kind"] == "Node":
+        return [item["spec"], item["metadata"]["labels"], item["metadata"]["annotations"]]
+    return item["metadata"].get("resourceVersion")
+
+
+def test_a_second_apply_changes_nothing(kharden: Run, node: Run) -> None:
+    before = state(node)
+    assert before["cp1"]["starts"]
+    done = kharden("apply", "--yes")
+    assert "nothing to change" in done.stdout
+    assert state(node) == before
+    assert "nothing to change" in kharden("plan").stdout
+
+
+def report(site: Path) -> dict[str, Any]:
+    newest = max((site / "evidence" / CLUSTER).iterdir())
+    document: dict[str, Any] = json.loads((newest / "report.json").read_text(encoding="utf-8"))
+    return document
+
+
+def verdicts(site: Path) -> dict[str, str]:
+    return {control["id"]: control["verdict"] for control in report(site)["controls"]}
+
+
+def test_verify_passes(site: Path, kharden: Run, bootstrapped: str) -> None:
+    assert bootstrapped
+    kharden("verify")
+    summary = report(site)["summary"]
+    assert summary.get("fail", 0) == summary.get("unknown", 0) == 0
+    assert summary["pass"] >= 25
+    assert all(control["observations"] for control in report(site)["controls"] if control["verdict"] == "pass")
+
+
+SCHEDULER = "/etc/kubernetes/manifests/kube-scheduler.yaml"
+BY_HAND = [
+    pytest.param("chmod 0644 /etc/kubernetes/admin.conf", "kubeconfigs-mode", id="mode"),
+    pytest.param(
+        f"sed -i 's/--profiling=false/--profiling=true/' {SCHEDULER}", "scheduler-profiling-off", id="argument"
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "control"), BY_HAND)
+def test_a_change_by_hand_is_found_and_repaired(
+    site: Path, kharden: Run, node: Run, command: str, control: str
+) -> None:
+    kharden("verify")
+    assert verdicts(site)[control] == "pass"
+    node("cp1", command)
+    kharden("plan", status=2)
+
+    def found() -> bool:
+        kharden("verify", status=2)
+        return verdicts(site)[control] == "fail"
+
+    wait_for(found, f"{control} fails")
+    kharden("apply", "--yes")
+    assert "nothing to change" in kharden("plan").stdout
+    kharden("verify")
+    assert verdicts(site)[control] == "pass"
+
+
+def newer_python() -> str | None:
+    """A Python 3.13 that runs: on PATH, or behind a shim of pyenv's."""
+    found = shutil.which("python3.13")
+    behind = Path(found).parents[1].glob("versions/3.13*/bin/python3.13") if found else ()
+    for candidate in (found, *map(str, behind)):
+        if candidate and not subprocess.run([candidate, "--version"], capture_output=True, check=False).returncode:
+            return candidate
+    return None
+
+
+@pytest.mark.usefixtures("bootstrapped")
+def test_a_newer_python_with_its_newer_ansible_sees_the_same_cluster(site: Path, tmp_path: Path) -> None:
+    newer = newer_python()
+    if newer is None or sys.version_info >= (3, 13):
+        pytest.skip(f"no python3.13 on this machine's PATH, or it runs the suite already ({sys.version.split()[0]})")
+    done = subprocess.run(
+        [install(tmp_path, newer), "plan", "--cluster", CLUSTER],
+        cwd=site,
+        env=os.environ | {"KHARDEN_IDENTITY": f"{site}/identity/"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert (done.returncode, "nothing to change" in done.stdout) == (0, True), done.stderr

@@ -1,0 +1,110 @@
+"""Runs that meet each other, and runs that are cut off."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from subprocess import Popen
+
+    from tests.faults.conftest import Node, Run, Site, Start
+
+pytestmark = [pytest.mark.lab, pytest.mark.programs]
+
+SCHEDULER = "/etc/kubernetes/manifests/kube-scheduler.yaml"
+# What the next run says while a node still does what an interrupted one has begun there.
+BUSY = "another run is changing this node"
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"{what}: not within {seconds} s"
+        time.sleep(0.05)  # the pace of looking; the condition ends the wait
+
+
+def await_line(log: Path, text: str, process: Popen[str]) -> None:
+    def said() -> bool:
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        return text in log.read_text(encoding="utf-8")
+
+    wait_for(said, f"the line {text!r}", 60)
+
+
+def helpers(site: Site) -> list[str]:
+    """Processes that work for this site: its folders stand in their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            arguments = path.read_bytes()
+            if os.fsencode(site.memory) in arguments or os.fsencode(site.root) in arguments:
+                found.append(arguments.replace(b"\0", b" ").decode(errors="replace")[:200])
+    return found
+
+
+@pytest.mark.usefixtures("bootstrap")
+def test_of_two_runs_at_once_the_second_is_told_who_runs(
+    site: Site, kharden: Run, start: Start, tmp_path: Path
+) -> None:
+    log = tmp_path / "first"
+    with log.open("w") as output:
+        first = start("apply", "--yes", output=output)
+        await_line(log, "Preflight", first)
+        for command in (("apply", "--yes"), ("plan",)):
+            refused = kharden(*command, status=1).stderr
+            assert f"build/faults: process {first.pid} applies it now" in refused
+            assert len(refused.splitlines()) == 1
+        assert first.wait(300) == 0
+    assert "nothing to change" in log.read_text(encoding="utf-8")
+    wait_for(lambda: not helpers(site), "the end of all that worked for it", 3)
+
+
+@pytest.mark.usefixtures("bootstrap")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_what_cuts_a_run_off_leaves_nothing_behind(
+    site: Site, start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = start("apply", "--yes", output=output)
+        await_line(log, "Host, programs and runtime", process)
+        os.killpg(process.pid, number)
+        assert process.wait(15) != 0
+    assert "Traceback" not in log.read_text(encoding="utf-8")
+    wait_for(lambda: not helpers(site), "the end of all that worked for it", 3)
+    assert list(site.memory.iterdir()) == []
+
+
+def test_a_run_that_is_interrupted_in_the_middle_is_finished_by_the_next(
+    site: Site, kharden: Run, start: Start, node: Node, tmp_path: Path
+) -> None:
+    node("cp1", f"sed 's/--profiling=false/--profiling=true/' {SCHEDULER} > /run/x && mv /run/x {SCHEDULER}")
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        process = start("apply", "--yes", output=output)
+        await_line(log, "What kubeadm made", process)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(15) == 1
+    said = log.read_text(encoding="utf-8")
+    assert "kharden: it was interrupted: apply again" in said
+    assert "Traceback" not in said
+    wait_for(lambda: not helpers(site), "the end of all that worked for it", 3)
+    wait_for(lambda: applied(start, tmp_path / "next"), "the next run", 90)
+    kharden("verify")
+
+
+def applied(start: Start, log: Path) -> bool:
+    """Whether the next run did it all; a node may be busy yet, which it then says."""
+    with log.open("w") as output:
+        status = start("apply", "--yes", output=output).wait(300)
+    said = log.read_text(encoding="utf-8")
+    assert status == 0 or BUSY in said, said
+    return status == 0

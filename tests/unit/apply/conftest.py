@@ -1,0 +1,48 @@
+"""A build as render writes it, for a test to read, tamper with and apply."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kharden.render.output import write
+from kharden.seal import STORES, Identities, load_or_create_identity
+from tests.unit.render.stand_ins import GOLDEN, planned, rendered
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kharden.render.cluster import Build
+
+
+@dataclass(frozen=True)
+class Written:
+    """A build on the disk, what it was written from, and who can open it."""
+
+    folder: Path
+    build: Build
+    identities: Identities
+
+    @property
+    def digest(self) -> str:
+        """Of the cluster.yaml that it was rendered from."""
+        return self.build.plan.spec_digest
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    home = tmp_path_factory.mktemp("pristine")
+    identities, _ = load_or_create_identity({"HOME": str(home)}, create=STORES)
+    build = rendered(planned(GOLDEN / "lab" / "cluster.yaml"))
+    write(build, home / "build" / "lab", identities.recipients)
+    return Written(home / "build" / "lab", build, identities)
+
+
+@pytest.fixture
+def written(pristine: Written, tmp_path: Path) -> Written:
+    folder = tmp_path / "build" / "lab"
+    shutil.copytree(pristine.folder, folder)
+    return Written(folder, pristine.build, pristine.identities)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kharden.apply import cluster
+from kharden.apply.cluster import apply
+from kharden.apply.runner import ApplyResult, Progress, Run
+from kharden.errors import IntegrityError, RefusedError
+from playbooks.module_utils.kharden.payload import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kharden.seal import Identities
+
+    from .conftest import Written
+
+
+class Silent:
+    """Shows nothing."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins."""
+
+    def task(self, node: str, name: str, state: str) -> None:
+        """A task ended."""
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, dict[str, bytes]]]:
+    """Runs that were begun, each with the payloads that Ansible would have found; none is really run."""
+    begun: list[tuple[Run, dict[str, bytes]]] = []
+
+    def run(request: Run, _progress: Progress) -> ApplyResult:
+        folder = request.workspace / "payloads"
+        assert all(path.stat().st_mode & 0o7777 == 0o600 for path in folder.iterdir())
+        begun.append((request, {path.stem: path.read_bytes() for path in folder.iterdir()}))
+        return ApplyResult("successful")
+
+    monkeypatch.setattr(cluster, "run", run)
+    return begun
+
+
+def applied(
+    written: Written, *, digest: str = "", identities: Identities | None = None, check: bool = False
+) -> ApplyResult:
+    return apply(
+        written.folder,
+        spec_digest=digest or written.digest,
+        identities=identities or written.identities,
+        cache=Path("/cache"),
+        progress=Silent(),
+        check=check,
+    )
+
+
+def test_every_node_gets_its_payload_in_memory_and_nothing_of_it_stays(
+    written: Written, runs: list[tuple[Run, dict[str, bytes]]]
+) -> None:
+    assert applied(written).status == "successful"
+    ((request, payloads),) = runs
+    assert payloads.keys() == {"cp1", "w1"}
+    for node in written.build.nodes:
+        placed = {entry.path for entry in decode(payloads[node.node].decode())}
+        assert {file.path for file in node.files} <= placed
+    assert (request.build, request.cache, request.check, request.diff) == (written.folder, Path("/cache"), False, False)
+    assert not request.workspace.exists()
+
+
+def test_a_plan_looks_only(written: Written, runs: list[tuple[Run, dict[str, bytes]]]) -> None:
+    applied(written, check=True)
+    assert (runs[0][0].check, runs[0][0].diff) == (True, True)
+
+
+def test_a_build_of_another_cluster_yaml_is_not_begun(
+    written: Written, runs: list[tuple[Run, dict[str, bytes]]]
+) -> None:
+    with pytest.raises(RefusedError, match=r"cluster\.yaml was changed"):
+        applied(written, digest="0" * 64)
+    assert not runs
+
+
+def test_a_build_that_was_changed_is_not_begun_on_any_node(
+    written: Written, runs: list[tuple[Run, dict[str, bytes]]]
+) -> None:
+    (written.folder / "nodes/w1/files/etc/haproxy/haproxy.cfg").write_text("listen everything\n")
+    with pytest.raises(IntegrityError):
+        applied(written)
+    assert not runs
+
+
+# --- one at a time
+
+HOLDER = """
+import signal, sys
+from pathlib import Path
+from kharden.apply.cluster import _one_at_a_time
+with _one_at_a_time(Path(sys.argv[1])):
+    print("held", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def holder(written: Written) -> Iterator[subprocess.Popen[str]]:
+    """Another process that applies this build."""
+    argv = [sys.executable, "-c", HOLDER, str(written.folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_apply_is_told_who_is_at_it(
+    written: Written, holder: subprocess.Popen[str], runs: list[tuple[Run, dict[str, bytes]]]
+) -> None:
+    with pytest.raises(RefusedError, match=rf"process {holder.pid} applies it now: wait until it has ended"):
+        applied(written)
+    assert not runs
+
+
+def test_the_lock_goes_with_its_process_however_that_ends(
+    written: Written, holder: subprocess.Popen[str], runs: list[tuple[Run, dict[str, bytes]]]
+) -> None:
+    holder.kill()
+    holder.wait()
+    assert applied(written).status == "successful"
+    assert len(runs) == 1
+
+
+def test_the_lock_goes_with_an_error_too(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_request: Run, _progress: Progress) -> ApplyResult:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "run", run)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            applied(written)
+
+
+def test_another_build_beside_it_is_free(written: Written, holder: subprocess.Popen[str]) -> None:
+    assert holder.poll() is None
+    with cluster._one_at_a_time(written.folder.with_name("other")):  # noqa: SLF001  # the lock alone is meant
+        assert (written.folder.parent / ".other.lock").exists()
+
+
+def test_a_lock_that_is_a_link_is_refused(
+    written: Written, runs: list[tuple[Run, dict[str, bytes]]], tmp_path: Path
+) -> None:
+    (tmp_path / "aim").write_text("precious")
+    (written.folder.parent / ".lab.lock").symlink_to(tmp_path / "aim")
+    with pytest.raises(RefusedError, match=r"\.lab\.lock: can't lock the build"):
+        applied(written)
+    assert (tmp_path / "aim").read_text() == "precious"
+    assert not runs
+    assert os.path.lexists(written.folder.parent / ".lab.lock")

@@ -1,0 +1,272 @@
+"""Runs of the real Ansible on this machine: what is made of its events, and what a person is told."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from kharden.apply import runner
+from kharden.apply.runner import ApplyResult, Change, Failure, Run, run
+from kharden.apply.workspace import workspace
+from kharden.errors import RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CANARY = "canary, sing only in cages"
+
+
+@dataclass
+class Shown:
+    """What a person would have seen."""
+
+    phases: list[str] = field(default_factory=list)
+    tasks: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def phase(self, name: str) -> None:
+        self.phases.append(name)
+
+    def task(self, node: str, name: str, state: str) -> None:
+        self.tasks.append((node, name, state))
+
+
+def shell(script: str, **keys: object) -> dict[str, object]:
+    """A task that runs a script."""
+    return {"name": script, "ansible.builtin.command": {"argv": ["sh", "-c", script]}, **keys}
+
+
+def play(name: str, *tasks: dict[str, object], hosts: str = "cp1", **keys: object) -> dict[str, object]:
+    return {"name": name, "hosts": hosts, "gather_facts": False, "tasks": list(tasks), **keys}
+
+
+@dataclass
+class Site:
+    """playbooks/ and build/ of the test's own; both nodes are this machine."""
+
+    root: Path
+    workspace: Path
+
+    def write(self, *plays: dict[str, object]) -> None:
+        (self.root / "playbooks" / "site.yml").write_text(yaml.safe_dump(list(plays)), encoding="utf-8")
+
+    def run(self, *, check: bool = False) -> tuple[ApplyResult, Shown]:
+        shown = Shown()
+        request = Run(self.root / "build", self.workspace, self.root / "cache", check=check, diff=check)
+        return run(request, shown), shown
+
+    def fail(self) -> RemoteError:
+        with pytest.raises(RemoteError) as caught:
+            self.run()
+        return caught.value
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    for name in ("playbooks/library", "playbooks/module_utils", "build/ansible"):
+        (tmp_path / name).mkdir(parents=True)
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    # Port 1 of loopback: nobody listens there, so the answer is immediate.
+    away = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    others = {f"n{number}": local for number in range(1, 6)}
+    inventory = {"all": {"hosts": {"cp1": local, "w1": local, **others, "away": away}}}
+    (tmp_path / "build/ansible/hosts.yaml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    (tmp_path / "build/ansible/ssh_config").write_text("", encoding="utf-8")
+    monkeypatch.setattr(runner, "folder", lambda _name: tmp_path / "playbooks")
+    with workspace() as private:
+        yield Site(tmp_path, private)
+
+
+def changing(name: str, **result: object) -> str:
+    """A module that returns what one of ours would."""
+    return (
+        "from ansible.module_utils.basic import AnsibleModule\n"
+        "module = AnsibleModule(argument_spec={}, supports_check_mode=True)\n"
+        f"module.exit_json(**{result!r})  # {name}\n"
+    )
+
+
+def test_a_run_that_goes_well_is_told_as_it_goes(site: Site) -> None:
+    detail = {"path": "/etc/it", "action": "update", "diff": "-a\n+b"}
+    module = site.root / "playbooks/library/place.py"
+    module.write_text(changing("place", changed=True, changes=[detail]), encoding="utf-8")
+    site.write(
+        play(
+            "Host",
+            {"name": "Place", "place": {}},
+            shell("true", changed_when=False),
+            shell("false", when=False),
+            hosts="cp1,w1",
+        ),
+        play("Serial", shell("exit 0"), hosts="cp1,w1", serial=1),
+    )
+    result, shown = site.run()
+    assert (result.status, result.failures) == ("successful", [])
+    assert shown.phases == ["Host", "Serial"]
+    assert list(result.seconds) == ["Host", "Serial"]
+    assert all(seconds > 0 for seconds in result.seconds.values())
+    assert sorted(shown.tasks) == sorted(
+        (node, task, state)
+        for node in ("cp1", "w1")
+        for task, state in (("Place", "changed"), ("true", "ok"), ("false", "skipped"), ("exit 0", "changed"))
+    )
+    assert result.tasks == 6
+    assert [change for change in result.changes if change.node == "cp1"] == [
+        Change("cp1", "Place", (detail,)),
+        Change("cp1", "exit 0", ()),
+    ]
+
+
+def test_in_check_mode_nothing_is_done_and_our_paths_reach_the_playbooks(site: Site) -> None:
+    aim = site.root / "made"
+    names = ("kharden_build", "kharden_run", "kharden_cache")
+    wanted = [site.root / "build", site.workspace / "payloads", site.root / "cache"]
+    checks = [f"{name} == '{path}'" for name, path in zip(names, wanted, strict=True)]
+    checks += ["kharden_clock | int > 0", f"ansible_playbook_python | dirname == '{Path(sys.executable).parent}'"]
+    touch = {"path": str(aim), "state": "touch", "mode": "0600"}
+    site.write(
+        play(
+            "Host",
+            {"name": "Make", "ansible.builtin.file": touch},
+            {"name": "Compare", "ansible.builtin.assert": {"that": checks}},
+        )
+    )
+    result, _ = site.run(check=True)
+    assert [change.task for change in result.changes] == ["Make"]
+    assert not aim.exists()
+
+
+# --- what failed
+
+
+def test_of_everything_that_failed_the_line_that_tells_most_is_told(site: Site) -> None:
+    said = (
+        "[preflight] Running",
+        "W1 old",
+        "error execution phase x: the disk is full",
+        "To see the stack trace",
+    )
+    kubeadm = "; ".join(f"echo '{line}' >&2" for line in said) + "; exit 1"
+    item = "echo {{ item }} is not ready >&2; test {{ item }} = a"
+    hide = f"echo '{CANARY}'; echo '{CANARY}' >&2; exit 1"
+    failing = {
+        "n1": {**shell(kubeadm), "name": "Make"},
+        "n2": {**shell(item), "name": "Wait", "loop": ["a", "b"]},
+        "n3": {**shell(hide), "name": "Hide", "no_log": True},
+        "n4": {**shell(hide), "name": "Hide", "no_log": True, "loop": [1]},
+        "n5": {**shell("exit 3"), "name": "Be silent"},
+        "away": {**shell("true"), "name": "Reach"},
+    }
+    tasks = [task | {"when": f"inventory_hostname == '{node}'"} for node, task in failing.items()]
+    site.write(play("Host", *tasks, hosts="all"))
+    error = site.fail()
+    hidden = "it failed, and its output may hold secrets: look at the node's journal"
+    assert error.details[:5] == (
+        "n1: Make: error execution phase x: the disk is full",
+        "n2: Wait: b is not ready",
+        f"n3: Hide: {hidden}",
+        f"n4: Hide: {hidden}",
+        "n5: Be silent: non-zero return code",
+    )
+    assert re.fullmatch(r"away: Reach: .*Connection refused", error.details[5])
+    assert str(error) == f"{error.details[0]}: mend that and apply again; it goes on where it stopped"
+    # The playbook names it here; what Ansible was told and said lies in the workspace.
+    written = [path for path in site.workspace.rglob("*") if path.is_file()]
+    assert written
+    assert not [path for path in written if CANARY.encode() in path.read_bytes()]
+
+
+def test_a_playbook_that_ansible_does_not_take_is_told_in_one_line(site: Site) -> None:
+    site.write(play("Host", {"name": "It", "no.such.module": {}}))
+    error = site.fail()
+    assert "\n" not in str(error)
+    assert "no.such.module" in error.message
+
+
+def test_one_that_is_ended_says_so(site: Site) -> None:
+    # Ansible's own child, which runs the task, is left to end by itself.
+    site.write(play("Host", shell("sleep 2")))
+    program = f"""
+import sys
+from pathlib import Path
+from kharden.apply import runner
+root = Path({str(site.root)!r})
+runner.folder = lambda _name: root / "playbooks"
+
+class Shown:
+    def phase(self, name): print(name, flush=True)
+    def task(self, node, name, state): pass
+
+try:
+    runner.run(runner.Run(root / "build", root, root / "cache"), Shown())
+except runner.RemoteError as error:
+    sys.exit(str(error))
+"""
+    argv = [sys.executable, "-c", program]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "Host\n"
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+        assert process.wait(30) == 1
+    assert said.strip() == "it was interrupted: apply again; it goes on where it stopped"
+
+
+# --- the line that tells most, of results as modules give them
+
+
+@pytest.mark.parametrize(
+    ("result", "line"),
+    [
+        ({"msg": "non-zero return code", "stderr": "one\ntwo\n", "rc": 1}, "two"),
+        ({"msg": "non-zero return code", "stderr": "one\nError: it broke\ntwo"}, "Error: it broke"),
+        (
+            {"msg": "non-zero return code", "stderr": "\t[ERROR Swap]: is on\n\t[ERROR Port]: is taken"},
+            "[ERROR Swap]: is on",
+        ),
+        ({"msg": "it is so\nand more"}, "it is so"),
+        ({"msg": "", "module_stderr": "sudo: a password is required\n"}, "sudo: a password is required"),
+        ({"msg": "x", "problems": ["one", "two"]}, "one; two"),
+        ({"msg": "x", "problems": [{"what": "swap is on", "remedy": "swapoff -a"}]}, "swap is on: swapoff -a"),
+        (
+            {"censored": "hidden", "stderr": CANARY},
+            "it failed, and its output may hold secrets: look at the node's journal",
+        ),
+        ({"msg": "One or more items failed", "results": [{"failed": False}, {"failed": True, "stderr": "b"}]}, "b"),
+        (
+            {"msg": "x", "results": [{"failed": True, "censored": "y", "stderr": CANARY}]},
+            "it failed, and its output may",
+        ),
+        ({}, "it failed without a word"),
+        ({"msg": None, "stderr": 5}, "5"),
+    ],
+)
+def test_of_a_result_one_line_is_told(result: dict[str, Any], line: str) -> None:
+    listener = runner._Listener(Shown())  # noqa: SLF001  # what ansible-runner calls
+    listener({"event": "runner_on_failed", "event_data": {"host": "cp1", "task": "It", "res": result}})
+    (failure,) = listener.result.failures
+    assert failure == Failure("cp1", "It", failure.message)
+    assert failure.message.startswith(line)
+    assert "\n" not in failure.message
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"event": "verbose"},
+        {"event": "runner_on_ok", "event_data": {}},
+        {"event": "runner_on_failed", "event_data": {"res": None}},
+    ],
+)
+def test_an_event_of_another_shape_is_no_accident(event: dict[str, Any]) -> None:
+    listener = runner._Listener(Shown())  # noqa: SLF001  # what ansible-runner calls
+    assert listener(event) is False

@@ -1,0 +1,221 @@
+"""What tasks make of what commands found: exit statuses, JSON, and who is asked before this machine is changed."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+from rich.console import Console
+
+from kharden import cli, commands
+from kharden import lab as lab_nodes
+from kharden.apply.runner import ApplyResult, Change
+from kharden.errors import InputError, RefusedError, RemoteError
+from kharden.lab import HostChange
+from kharden.progress import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .conftest import Site
+
+    Given = Callable[..., None]
+
+DETAIL = {"path": "/etc/[it]", "action": "update", "diff": "-[a]\n+[b]\n"}
+LAB = """\
+apiVersion: kharden.dev/v1
+kind: Cluster
+metadata: {name: NAME}
+spec:
+  kubernetes: {version: 1.36.3}
+  nodes:
+    - {name: cp1, address: ADDRESS, role: control-plane}
+  network: {nodeCIDRs: [NODES], podCIDRs: [PODS], serviceCIDRs: [SERVICES]}
+  lab: {}
+"""
+FOUR = {"ADDRESS": "192.0.2.11", "NODES": "192.0.2.0/24", "PODS": "10.200.0.0/16", "SERVICES": "10.201.0.0/16"}
+SIX = {
+    "ADDRESS": '"2001:db8:1::11"',
+    "NODES": '"2001:db8:1::/64"',
+    "PODS": '"2001:db8:2::/56"',
+    "SERVICES": '"2001:db8:3::/112"',
+}
+
+
+def lab_text(values: dict[str, str]) -> str:
+    text = LAB
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+@pytest.fixture
+def outcome(monkeypatch: pytest.MonkeyPatch) -> Given:
+    """Commands find what a test says; nothing is looked at."""
+
+    def given(result: ApplyResult | Exception) -> None:
+        def apply(*_arguments: object, **_options: object) -> ApplyResult:
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        monkeypatch.setattr(commands, "apply", apply)
+        monkeypatch.setattr(commands, "bring_up_lab", lambda *_arguments: None)
+
+    return given
+
+
+def run(site: Site, task: str, **options: Any) -> int:  # noqa: ANN401  # as the task takes them
+    """The exit status of a task."""
+    try:
+        cli.collection(site.root, default_cluster="a")[task](Context(), **options)
+    except Exit as end:
+        return int(end.code)
+    return 0
+
+
+CHANGED = ApplyResult("successful", [], [Change("cp1", "Place all files", (DETAIL, DETAIL))], {"Host": 1.5}, 3)
+
+
+@pytest.mark.parametrize(("result", "status"), [(ApplyResult("successful"), 0), (CHANGED, 2)])
+def test_a_plan_tells_by_its_status_whether_there_is_something_to_do(
+    site: Site, outcome: Given, result: ApplyResult, status: int
+) -> None:
+    site.add("a")
+    outcome(result)
+    assert run(site, "plan") == status
+    assert run(site, "plan", json=True) == status
+
+
+def test_a_plan_shows_every_difference_as_it_is(site: Site, outcome: Given, capsys: pytest.CaptureFixture[str]) -> None:
+    site.add("a")
+    outcome(CHANGED)
+    run(site, "plan")
+    assert capsys.readouterr().out.splitlines() == [
+        *(["cp1: Place all files: update /etc/[it]", "-[a]", "+[b]"] * 2),
+        "1 tasks would change something",
+    ]
+
+
+AGREED: dict[str, dict[str, bool]] = {"plan": {}, "apply": {"yes": True}}
+
+
+def test_machines_are_not_touched_before_somebody_agrees(
+    site: Site, outcome: Given, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.add("a")
+    outcome(CHANGED)
+    with pytest.raises(Exit) as caught:
+        cli.collection(site.root, default_cluster="a")["apply"](Context())
+    assert caught.value.message == "kharden: nothing was applied: nobody agreed to it: look at the plan, then add --yes"
+    assert "cp1 (192.0.2.11) becomes what build/a says" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", ["plan", "apply"])
+def test_json_has_every_change_and_nothing_stands_beside_it(
+    site: Site, outcome: Given, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    site.add("a")
+    outcome(CHANGED)
+    run(site, task, json=True, **AGREED[task])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["changed"], told["changes"]) == (
+        1,
+        [{"node": "cp1", "task": "Place all files", "changes": [DETAIL, DETAIL]}],
+    )
+
+
+def test_an_apply_that_changed_something_went_well_and_says_what_comes_next(
+    site: Site, outcome: Given, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.add("a")
+    outcome(CHANGED)
+    assert run(site, "apply", yes=True) == 0
+    said = capsys.readouterr().out
+    assert "1 tasks changed something" in said
+    assert "verify --cluster a" in said
+    assert "-[a]" not in said
+
+
+@pytest.mark.parametrize("task", ["plan", "apply"])
+def test_an_error_is_status_1_in_one_line_with_its_details_below(
+    site: Site, outcome: Given, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    site.add("a")
+    outcome(RemoteError("cp1: no", remedy="mend it", details=["cp1: no", "w1: no"]))
+    with pytest.raises(Exit) as caught:
+        cli.collection(site.root, default_cluster="a")[task](Context(), json=True, **AGREED[task])
+    assert caught.value.code == 1
+    assert caught.value.message == "kharden: cp1: no: mend it\n  w1: no"
+    assert capsys.readouterr().out == ""
+
+
+# --- the lab
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine on which a lab would change something; what is done to it is noted."""
+    done: list[str] = []
+    change = HostChange("interface", "khlab-a", "", "made", "the nodes' network")
+    monkeypatch.setattr(lab_nodes, "check", lambda: done.append("checked"))
+    monkeypatch.setattr(lab_nodes, "host_changes", lambda _lab: (change,))
+    monkeypatch.setattr(lab_nodes, "up", lambda lab, _reporter: done.append(f"started {lab.name}"))
+    return done
+
+
+def test_nothing_on_this_machine_is_changed_before_somebody_agreed(site: Site, host: list[str]) -> None:
+    site.add("a", lab_text(FOUR))
+    asked: list[Sequence[str]] = []
+
+    def refuse(changes: Sequence[str]) -> bool:
+        asked.append(changes)
+        return False
+
+    with pytest.raises(RefusedError, match="nobody agreed to the changes on this machine: add --yes"):
+        commands.bring_up_lab(commands.Place(site.root, "a"), silent(), refuse)
+    assert host == ["checked"]
+    assert "khlab-a" in asked[0][0]
+
+
+def test_without_a_terminal_only_yes_agrees(site: Site, host: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    site.add("a", lab_text(FOUR))
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    assert run(site, "lab.up") == 1
+    assert host == ["checked"]
+    assert run(site, "lab.up", yes=True) == 0
+    assert host[-1] == "started a"
+
+
+def test_a_machine_that_stays_as_it_is_is_nobodys_question(
+    site: Site, host: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add("a", lab_text(FOUR))
+    monkeypatch.setattr(lab_nodes, "host_changes", lambda _lab: ())
+
+    def ask(_changes: Sequence[str]) -> bool:
+        pytest.fail("somebody was asked")
+
+    commands.bring_up_lab(commands.Place(site.root, "a"), silent(), ask)
+    assert host == ["checked", "started a"]
+
+
+def test_real_machines_are_not_started(site: Site, host: list[str]) -> None:
+    site.add("a")
+    commands.bring_up_lab(commands.Place(site.root, "a"), silent(), lambda _changes: True)
+    assert host == []
+
+
+def test_a_lab_of_another_family_is_refused(site: Site) -> None:
+    site.add("a", lab_text(SIX))
+    with pytest.raises(InputError, match="lab nodes have IPv4 addresses"):
+        commands.lab_of(commands.validate(commands.Place(site.root, "a")))
+
+
+def silent() -> Reporter:
+    """A reporter that nobody sees."""
+    return Reporter(Console(file=io.StringIO()))

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kharden.errors import InputError, MissingError, RefusedError
+from kharden.lab import changes, mirror, network, requirements, sysctls
+from kharden.lab.model import Lab, LabNode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LAB = Lab(
+    "devlab",
+    IPv4Network("10.78.0.0/24"),
+    (LabNode("cp1", IPv4Address("10.78.0.11")), LabNode("w1", IPv4Address("10.78.0.21"))),
+)
+
+
+# Subnets
+
+
+def test_a_subnet_of_another_lab_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "host_routes", tuple)
+    other = IPv4Network("10.78.0.128/25")
+    with pytest.raises(RefusedError, match=r"overlaps 10\.78\.0\.128/25 of the lab other"):
+        network.check_subnet(LAB, [("other", other)])
+    network.check_subnet(LAB, [("devlab", other), ("third", IPv4Network("10.79.0.0/24"))])
+
+
+def test_a_route_of_the_host_is_refused_but_its_own_bridge_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "host_routes", lambda: (("tun0", IPv4Network("10.0.0.0/8")),))
+    with pytest.raises(RefusedError, match=r"route to 10\.0\.0\.0/8 by tun0"):
+        network.check_subnet(LAB, [])
+    monkeypatch.setattr(network, "host_routes", lambda: (("kh-devlab", LAB.subnet),))
+    network.check_subnet(LAB, [])
+
+
+def test_a_name_taken_by_an_interface_that_is_no_bridge_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(network, "host_routes", tuple)
+    monkeypatch.setattr(network, "_LINKS", tmp_path)
+    (tmp_path / "kh-devlab").mkdir()
+    with pytest.raises(RefusedError, match="not the lab's bridge"):
+        network.check_subnet(LAB, [])
+
+
+# What changes on the host
+
+
+def test_changes_name_the_bridge_and_each_sysctl_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "missing_packages", lambda: ("debootstrap",))
+    monkeypatch.setattr(changes, "missing_modules", lambda: ("br_netfilter",))
+    monkeypatch.setattr(changes, "has_link", lambda _: False)
+    monkeypatch.setattr(sysctls, "read", {"kernel.panic": "1", "vm.overcommit_memory": "1"}.get)
+    told = [(change.kind, change.name, change.before, change.after) for change in changes.host_changes(LAB)]
+    assert told == [
+        ("package", "debootstrap", "", "installed"),
+        ("module", "br_netfilter", "", "loaded"),
+        ("interface", "kh-devlab", "", "a bridge with 10.78.0.1/24"),
+        ("sysctl", "kernel.panic", "1", "10"),
+    ]
+
+
+def test_a_lab_that_is_up_changes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "missing_packages", tuple)
+    monkeypatch.setattr(changes, "missing_modules", tuple)
+    monkeypatch.setattr(changes, "has_link", lambda _: True)
+    assert changes.host_changes(LAB) == ()
+
+
+def _sysctl_tree(root: Path) -> None:
+    for name, value, mode in (
+        ("kernel/panic", "1\n", 0o644),
+        ("kernel/osrelease", "6.18\n", 0o444),
+        ("kernel/random/uuid", "a\n", 0o644),
+        ("vm/overcommit_memory", "0\n", 0o644),
+        ("fs/nr_open", "1048576\n", 0o644),
+        ("net/ipv4/ip_forward", "0\n", 0o644),
+        ("net/ipv4/tcp_sack", "1\n", 0o644),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(value)
+        (root / name).chmod(mode)
+
+
+def test_what_nodes_changed_is_put_back_and_nothing_else(tmp_path: Path) -> None:
+    _sysctl_tree(tmp_path)
+    before = sysctls.read_all(tmp_path)
+    assert set(before) == {"kernel/panic", "vm/overcommit_memory", "fs/nr_open", "net/ipv4/ip_forward"}
+    (tmp_path / "kernel/panic").write_text("10\n")
+    (tmp_path / "net/ipv4/tcp_sack").write_text("0\n")
+    assert sysctls.put_back(before, tmp_path) == ()
+    assert (tmp_path / "kernel/panic").read_text() == "1"
+    assert (tmp_path / "net/ipv4/tcp_sack").read_text() == "0\n"
+    # Written only where it differed.
+    assert (tmp_path / "vm/overcommit_memory").read_text() == "0\n"
+
+
+def test_what_the_kernel_does_not_take_back_is_told(tmp_path: Path) -> None:
+    _sysctl_tree(tmp_path)
+    before = sysctls.read_all(tmp_path)
+    (tmp_path / "kernel/panic").unlink()
+    (tmp_path / "kernel/panic").symlink_to("/proc/sys/kernel/ostype")
+    assert sysctls.put_back(before, tmp_path) == ("kernel.panic",)
+
+
+# The mirror
+
+TARGETS = """\
+http://security.example/debian-security bookworm-security main
+http://mirror.example/debian/ bookworm-updates main
+http://mirror.example/debian/ bookworm contrib
+http://mirror.example/debian/ bookworm main
+http://other.example/debian/ trixie main
+"""
+
+
+def test_the_mirror_is_the_hosts_first_main_archive() -> None:
+    assert mirror.mirror_of(TARGETS) == "http://mirror.example/debian"
+
+
+def test_a_list_of_mirrors_is_read(tmp_path: Path) -> None:
+    (tmp_path / "debian.list").write_text("https://first.example/debian\nhttps://second.example/debian\n")
+    assert mirror.mirror_of(f"mirror+file:{tmp_path}/debian.list bookworm main\n") == "https://first.example/debian"
+    assert mirror.mirror_of("mirror+file:/nowhere bookworm main\n") is None
+
+
+def test_other_distributions_have_no_debian_mirror() -> None:
+    assert mirror.mirror_of("http://archive.example/ubuntu noble main\n") is None
+    assert mirror.mirror_of("") is None
+
+
+def test_a_chosen_mirror_wins_and_must_be_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KHARDEN_DEBIAN_MIRROR", "https://mirror.example/debian")
+    assert mirror.debian_mirror() == "https://mirror.example/debian"
+    monkeypatch.setenv("KHARDEN_DEBIAN_MIRROR", "--foreign")
+    with pytest.raises(InputError, match="not an address"):
+        mirror.debian_mirror()
+
+
+# Requirements
+
+
+def test_not_being_root_is_one_line_that_names_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(MissingError, match=r"you are not root: .*over ssh"):
+        requirements.check()
+
+
+def test_too_small_a_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(requirements, "_FREE_BYTES", 1 << 60)
+    with pytest.raises(MissingError) as raised:
+        requirements.check()
+    assert f"{tmp_path} has" in "\n".join((str(raised.value), *raised.value.details))
+
+
+def test_without_nspawn_and_apt_there_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "find", lambda _: None)
+    with pytest.raises(MissingError) as raised:
+        requirements.check()
+    assert "systemd-container" in "\n".join((str(raised.value), *raised.value.details))

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kharden.controls import CONTROLS
+from kharden.controls.checks import PodAdmission, Probe
+from kharden.observe import pods
+from kharden.observe.questions import askers, foreign_node_questions, probe_question
+from kharden.observe.request import request, settings_asker, stored_under
+
+if TYPE_CHECKING:
+    from kharden.plan.model import ClusterPlan
+
+
+def _cluster_of(plan: ClusterPlan, control_planes: int, workers: int) -> ClusterPlan:
+    first, worker = plan.nodes
+    nodes = [replace(first, name=f"cp{number}", first=number == 1) for number in range(1, control_planes + 1)]
+    nodes += [replace(worker, name=f"w{number}") for number in range(1, workers + 1)]
+    return replace(plan, nodes=tuple(nodes))
+
+
+def test_request_is_json_and_has_only_what_the_role_needs(plan: ClusterPlan) -> None:
+    control_plane, worker = (request(plan, node, passive=False) for node in plan.nodes)
+    assert json.loads(json.dumps(control_plane)) == control_plane
+    assert worker["cluster"] is None
+    assert "etcd" in control_plane["programs"]
+    assert "etcd" not in worker["programs"]
+    assert not any("etcd" in path for path in worker["certificates"])
+
+
+def test_passive_request_writes_nothing(plan: ClusterPlan) -> None:
+    asked = request(plan, plan.nodes[0], passive=True)
+    assert asked["cluster"]["active"] is False
+    assert asked["cluster"]["pods"] == {}
+    assert {probe["method"] for probe in asked["probes"].values()} == {"GET"}
+
+
+def test_active_probes_only_ever_dry_run(plan: ClusterPlan) -> None:
+    for node in plan.nodes:
+        for probe in request(plan, node, passive=False)["probes"].values():
+            assert probe["method"] == "GET" or probe["path"].endswith("?dryRun=All")
+
+
+@pytest.mark.parametrize(("control_planes", "workers"), [(1, 0), (1, 1), (3, 0), (3, 4)])
+def test_every_question_is_asked_by_those_who_answer_for_it(
+    plan: ClusterPlan, control_planes: int, workers: int
+) -> None:
+    cluster = _cluster_of(plan, control_planes, workers)
+    requests = {node.name: request(cluster, node, passive=False) for node in cluster.nodes}
+    for target in cluster.nodes:
+        for control in CONTROLS:
+            if target.role not in control.roles:
+                continue
+            for check in control.checks:
+                if isinstance(check, Probe):
+                    for asker in askers(cluster, target, check):
+                        assert probe_question(target, check).text in requests[asker.name]["probes"]
+
+
+@pytest.mark.parametrize(("control_planes", "workers"), [(1, 0), (1, 5), (3, 4)])
+def test_each_kubelet_is_asked_by_one_control_plane(plan: ClusterPlan, control_planes: int, workers: int) -> None:
+    cluster = _cluster_of(plan, control_planes, workers)
+    asked = {node.name: request(cluster, node, passive=True)["cluster"]["kubelets"] for node in cluster.control_planes}
+    assert sorted(name for names in asked.values() for name in names) == sorted(node.name for node in cluster.nodes)
+    for node in cluster.nodes:
+        assert node.name in asked[settings_asker(cluster, node).name]
+
+
+def test_lone_node_tries_its_own_reserved_label(plan: ClusterPlan) -> None:
+    cluster = _cluster_of(plan, 1, 0)
+    refusals = foreign_node_questions(cluster, cluster.nodes[0], None)  # type: ignore[arg-type]  # it has no fields
+    assert [refusal.status for refusal in refusals] == ["200", "403"]
+
+
+@pytest.mark.parametrize(
+    ("resource", "folder"),
+    [
+        ("secrets", "/registry/secrets/"),
+        ("deployments.apps", "/registry/deployments/"),
+        ("networkpolicies.networking.k8s.io", "/registry/networkpolicies/"),
+        ("widgets.example.com", "/registry/example.com/widgets/"),
+    ],
+)
+def test_stored_under(resource: str, folder: str) -> None:
+    assert stored_under(resource) == folder
+
+
+def test_each_pod_differs_from_the_restricted_one_in_its_own_way() -> None:
+    tried = {
+        check.feature: pods.pod(check)
+        for control in CONTROLS
+        for check in control.checks
+        if isinstance(check, PodAdmission)
+    }
+    restricted: dict[str, Any] = tried.pop("")
+    context = restricted["spec"]["securityContext"]
+    assert (context["runAsNonRoot"], context["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+    assert all(pod != restricted for pod in tried.values())
+    assert len({json.dumps(pod) for pod in tried.values()}) == len(tried)

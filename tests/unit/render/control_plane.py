@@ -1,0 +1,177 @@
+"""A control plane's rendered files below a folder, and the real programs that run with them as its static pods would.
+
+kubeadm writes the static pods from the rendered configuration; what they would see at their mounts is then looked for
+below the folder, and what they would listen on becomes a free port of loopback. Nothing else of them is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from kharden.render.artefact import NodeFiles
+
+    from .programs import Programs
+
+PHASES = {
+    "etcd": ("etcd", "local"),
+    "kube-apiserver": ("control-plane", "apiserver"),
+    "kube-controller-manager": ("control-plane", "controller-manager"),
+    "kube-scheduler": ("control-plane", "scheduler"),
+}
+_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@dataclass
+class Process:
+    """A program that runs, and what it has said so far."""
+
+    program: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        limit = time.monotonic() + _SECONDS
+        while not condition():
+            assert self.program.poll() is None, self.said
+            assert time.monotonic() < limit, self.said
+            time.sleep(0.05)  # the pace of looking
+
+    def wait_for_words(self, words: str) -> None:
+        self.wait_for(lambda: words in self.said)
+
+
+@dataclass
+class ControlPlane:
+    """The files of one control plane below `root`."""
+
+    root: Path
+    programs: Programs
+    etcd_port: int = field(default_factory=free_port)
+    api_port: int = field(default_factory=free_port)
+
+    def place(self, node: NodeFiles) -> None:
+        """Write the files of a node below the root, and the static pods that kubeadm makes of them."""
+        for folder in node.folders:
+            self.path(folder.path).mkdir(parents=True, exist_ok=True)
+        for file in node.files:
+            self.path(file.path).parent.mkdir(parents=True, exist_ok=True)
+            self.path(file.path).write_bytes(file.content)
+            self.path(file.path).chmod(file.mode)
+        config = self.path("/etc/kharden/kubeadm/init.yaml")
+        config.write_text(config.read_text().replace("/etc/kharden/kubeadm/patches", str(config.parent / "patches")))
+        for phase in PHASES.values():
+            subprocess.run(
+                [self.programs["kubeadm"], "init", "phase", *phase, "--dry-run", f"--config={config}"],
+                env={"PATH": os.defpath, "KUBEADM_INIT_DRYRUN_DIR": str(self.path("/etc/kubernetes/manifests"))},
+                check=True,
+                capture_output=True,
+            )
+
+    def path(self, path: str) -> Path:
+        return self.root / path[1:]
+
+    def argv(self, name: str) -> list[str]:
+        """The command of a static pod, with its flags' paths where the pod's mounts would lead."""
+        pod = yaml.safe_load(self.path(f"/etc/kubernetes/manifests/{name}.yaml").read_bytes())["spec"]
+        volumes = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"]}
+        mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in pod["containers"][0]["volumeMounts"]}
+        flags = []
+        for flag in pod["containers"][0]["command"][1:]:
+            for inside in sorted(mounts, key=len, reverse=True):
+                moved = re.sub(rf"(?<==){re.escape(inside)}(?=/|$)", str(self.path(mounts[inside])), flag)
+                if moved != flag:
+                    break
+            flags.append(moved)
+        return [self.programs[name], *flags]
+
+    def with_flags(self, name: str, /, **changes: str) -> list[str]:
+        """The command of a static pod with other values of some flags, which are all about where it listens."""
+        argv = self.argv(name)
+        for flag, value in changes.items():
+            prefix = f"--{flag.replace('_', '-')}="
+            argv = [*(each for each in argv if not each.startswith(prefix)), prefix + value]
+        return argv
+
+    @contextmanager
+    def run(self, argv: list[str], name: str) -> Iterator[Process]:
+        log = self.root / f"{name}.log"
+        with log.open("wb") as stream, subprocess.Popen(argv, stdout=stream, stderr=stream) as program:
+            try:
+                yield Process(program, log)
+            finally:
+                program.kill()
+
+    def etcd(self) -> list[str]:
+        client, peer = f"https://127.0.0.1:{self.etcd_port}", f"https://127.0.0.1:{free_port()}"
+        member = next(flag.partition("=")[2] for flag in self.argv("etcd") if flag.startswith("--name="))
+        return self.with_flags(
+            "etcd",
+            advertise_client_urls=client,
+            listen_client_urls=client,
+            listen_peer_urls=peer,
+            initial_advertise_peer_urls=peer,
+            initial_cluster=f"{member}={peer}",
+            listen_metrics_urls=f"http://127.0.0.1:{free_port()}",
+        )
+
+    def api_server(self) -> list[str]:
+        return self.with_flags(
+            "kube-apiserver",
+            etcd_servers=f"https://127.0.0.1:{self.etcd_port}",
+            bind_address="127.0.0.1",
+            secure_port=str(self.api_port),
+        )
+
+    def component(self, name: str, port: int) -> list[str]:
+        """The controller manager or the scheduler, whose kubeconfigs lead to this API server."""
+        config = self.path(f"/etc/kubernetes/{name.removeprefix('kube-')}.conf")
+        text = re.sub(r'server: "[^"]*"', f'server: "https://127.0.0.1:{self.api_port}"', config.read_text())
+        config.write_text(text)
+        return self.with_flags(name, secure_port=str(port))
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Ask the API server as nobody; 0 where it doesn't answer."""
+        context = ssl.create_default_context(cafile=self.path("/etc/kubernetes/pki/ca.crt"))
+        return _get(f"https://127.0.0.1:{self.api_port}{path}", context)
+
+
+def get_unverified(port: int, path: str) -> tuple[int, bytes]:
+    """Ask a component that makes itself a certificate at every start."""
+    return _get(f"https://127.0.0.1:{port}{path}", ssl._create_unverified_context())  # noqa: S323, SLF001  # as said
+
+
+def _get(url: str, context: ssl.SSLContext) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, context=context, timeout=5) as answer:  # noqa: S310  # https, as all callers say
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+    except OSError:
+        return 0, b""

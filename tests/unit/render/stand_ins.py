@@ -1,0 +1,99 @@
+"""Fixed stand-ins for what comes from outside of a rendering: facts of a host, secrets, programs and images."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kharden.pki.contents import AUTHORITY_KEY, SERVICE_ACCOUNT_KEY, Data, Leaves, Roots, RootsDoor, Secrets, Trust
+from kharden.pki.material import EncryptionKey, KeyedCertificate
+from kharden.pki.tree import AUTHORITIES, LEAVES
+from kharden.pki.views import for_node
+from kharden.plan.cluster import make
+from kharden.plan.facts import LabFacts
+from kharden.render.artefact import Image
+from kharden.render.cluster import StoredProgram, Supply, render_cluster
+from kharden.spec.load import load
+
+if TYPE_CHECKING:
+    from kharden.plan.model import ClusterPlan
+    from kharden.render.cluster import Build
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+# Where the builds would lie; ssh_config names its neighbours by their whole paths.
+PLACE = Path("/srv/kharden/build")
+# In every secret of the stand-ins, so that whatever holds one can be told.
+CANARY = b"canary, sing only in cages"
+_PROGRAMS = (
+    *("containerd", "containerd-shim-runc-v2", "ctr", "kubeadm", "kubectl", "kubelet", "etcdctl", "etcdutl"),
+    *("bridge", "host-local", "loopback", "portmap"),
+)
+_IMAGES = (
+    *("kube-apiserver:v1.36.3", "kube-controller-manager:v1.36.3", "kube-scheduler:v1.36.3", "kube-proxy:v1.36.3"),
+    *("etcd:3.6.16-0", "coredns/coredns:v1.14.7", "pause:3.10.2"),
+)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _image(name: str) -> Image:
+    return Image(f"registry.k8s.io/{name}", f"sha256:{_digest(name)}", _digest(f"archive of {name}"), len(name))
+
+
+SUPPLY = Supply(
+    programs={name: StoredProgram(_digest(name), len(name)) for name in _PROGRAMS},
+    images=tuple(map(_image, _IMAGES)),
+)
+
+
+def _pair(name: str) -> KeyedCertificate:
+    """A certificate that names what it is of, and a key that nobody may see."""
+    certificate = f"-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n"
+    key = b"-----BEGIN PRIVATE KEY-----\n%s: %s\n-----END PRIVATE KEY-----\n" % (name.encode(), CANARY)
+    return KeyedCertificate(certificate.encode(), key)
+
+
+def stand_ins(plan: ClusterPlan) -> Secrets:
+    """Secrets of constant bytes; each has the canary in it."""
+    authorities = {row.name: _pair(row.name) for row in AUTHORITIES}
+    service_account = _pair("service accounts").key
+    digests = {
+        AUTHORITY_KEY: hashlib.sha256(authorities["ca"].key).hexdigest(),
+        SERVICE_ACCOUNT_KEY: hashlib.sha256(service_account).hexdigest(),
+    }
+    certificates = {name: pair.certificate for name, pair in authorities.items()}
+    trust = Trust(certificates, b"-----BEGIN PUBLIC KEY-----\n", digests, ())
+    nodes = {node.name: {row.name: _pair(f"{row.name} of {node.name}") for row in LEAVES} for node in plan.nodes}
+    return Secrets(
+        RootsDoor.opened_with(Roots(authorities, (service_account,), _pair("super-admin"), ())),
+        Leaves(trust, nodes, ()),
+        Data("", (EncryptionKey(CANARY[:16] * 2), EncryptionKey(CANARY[-16:] * 2)), ()),
+    )
+
+
+def rendered(plan: ClusterPlan, secrets: Secrets | None = None, supply: Supply = SUPPLY) -> Build:
+    """The build of a plan."""
+    own = secrets or stand_ins(plan)
+    return render_cluster(plan, {node.name: for_node(own, node) for node in plan.nodes}, supply, PLACE / plan.name)
+
+
+def facts(*names: str) -> LabFacts:
+    """A host that is as unlike a real machine as can be."""
+    return LabFacts(
+        cgroup_version=1,
+        oom_adjustable=False,
+        file_limit=4096,
+        ssh_user="root",
+        ssh_key=Path("/srv/kharden/lab/key"),
+        host_keys={name: (f"ssh-ed25519 {name}",) for name in names},
+    )
+
+
+def planned(path: Path) -> ClusterPlan:
+    """The plan of a cluster.yaml; a lab's with `facts`."""
+    loaded = load(path)
+    names = [node.name for node in loaded.cluster.spec.nodes]
+    return make(loaded.cluster, loaded.digest, facts(*names) if loaded.cluster.spec.lab else None)

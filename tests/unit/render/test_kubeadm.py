@@ -1,0 +1,164 @@
+"""kubeadm itself judges its configuration, for every shape of cluster that cluster.yaml can describe."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.unit.plan.planner import NETWORKS, Planner
+
+from .stand_ins import GOLDEN, facts, planned, rendered
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kharden.plan.model import ClusterPlan
+    from kharden.render.cluster import Build
+
+    from .programs import Programs
+
+INIT, JOIN = "/etc/kharden/kubeadm/init.yaml", "/etc/kharden/kubeadm/join.yaml"
+PATCHES = "/etc/kharden/kubeadm/patches"
+DISCOVERY = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: it, cluster: {server: "https://127.0.0.1:7443", certificate-authority: /ca.crt}}]
+users: [{name: it, user: {token: abcdef.0123456789abcdef}}]
+contexts: [{name: it, context: {cluster: it, user: it}}]
+current-context: it
+"""
+
+
+@pytest.fixture(scope="module")
+def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    folder = tmp_path_factory.mktemp("inventories") / "test"
+    folder.mkdir()
+    return Planner(folder)
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["one control plane", "three control planes"])
+def control_planes(request: pytest.FixtureRequest) -> int:
+    count: int = request.param
+    return count
+
+
+@pytest.fixture(scope="module", params=[*NETWORKS, "lab"])
+def plan(request: pytest.FixtureRequest, planner: Planner, control_planes: int) -> ClusterPlan:
+    offsets = (*range(11, 11 + control_planes), 21)
+    if request.param == "lab":
+        lab = facts(*(f"n{offset}" for offset in offsets))
+        return planner(offsets=offsets, control_planes=control_planes, lab=lab)
+    external = {"external": ["api.example.org", "198.51.100.9"]}
+    return planner(offsets=offsets, control_planes=control_planes, networks=request.param, endpoint=external)
+
+
+@pytest.fixture(scope="module")
+def build(plan: ClusterPlan) -> Build:
+    return rendered(plan)
+
+
+def text(build: Build, node: str, path: str) -> str:
+    files = next(each.files for each in build.nodes if each.node == node)
+    return next(file.content for file in files if file.path == path).decode()
+
+
+def validate(programs: Programs, path: Path, content: str) -> tuple[int, str]:
+    path.write_text(content, encoding="utf-8")
+    argv = [programs["kubeadm"], "config", "validate", f"--config={path}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env={"PATH": os.defpath})
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.programs
+def test_kubeadm_takes_every_configuration_of_kind_init(programs: Programs, build: Build, tmp_path: Path) -> None:
+    for node in build.nodes:
+        assert validate(programs, tmp_path / "init.yaml", text(build, node.node, INIT)) == (0, "ok\n"), node.node
+
+
+@pytest.mark.programs
+def test_kubeadm_takes_every_configuration_of_kind_join(programs: Programs, build: Build, tmp_path: Path) -> None:
+    discovery = tmp_path / "discovery.conf"
+    discovery.write_text(DISCOVERY, encoding="utf-8")
+    joining = [node.node for node in build.nodes if not node.node.endswith("11")]
+    assert len(joining) == len(build.nodes) - 1
+    for name in joining:
+        content = text(build, name, JOIN).replace("/run/kharden/discovery.conf", str(discovery))
+        assert str(discovery) in content
+        assert validate(programs, tmp_path / "join.yaml", content) == (0, "ok\n"), name
+
+
+# What it says beside its verdict counts too: a key of another component that it doesn't know is only a warning to it.
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("kubernetesVersion: ", "kubernetesVersions: "),
+        ("tlsMinVersion: VersionTLS12", "tlsMinimumVersion: VersionTLS12"),
+        ("metricsBindAddress: ", "metricBindAddress: "),
+        ('controlPlaneEndpoint: "127.0.0.1:7443"', 'controlPlaneEndpoint: "127.0.0.1:x"'),
+        ("    - name: node-ip", "    - flag: node-ip"),
+    ],
+)
+def test_kubeadm_would_not_take_something_else(programs: Programs, tmp_path: Path, before: str, after: str) -> None:
+    content = text(rendered(planned(GOLDEN / "lab/cluster.yaml")), "cp1", INIT)
+    assert before in content
+    status, said = validate(programs, tmp_path / "init.yaml", content.replace(before, after))
+    assert (status, said) != (0, "ok\n")
+
+
+# --- what it means
+
+
+def documents(build: Build, node: str, path: str) -> dict[str, Any]:
+    return {document["kind"]: document for document in yaml.safe_load_all(text(build, node, path))}
+
+
+def test_a_control_plane_joins_as_one_and_a_worker_does_not(build: Build, plan: ClusterPlan) -> None:
+    for node in plan.nodes:
+        if node.first:
+            continue
+        join = documents(build, node.name, JOIN)["JoinConfiguration"]
+        if node.role == "worker":
+            assert "controlPlane" not in join
+        else:
+            assert join["controlPlane"] == {"localAPIEndpoint": {"advertiseAddress": str(node.address)}}
+        assert join["nodeRegistration"]["name"] == node.name
+        assert join["nodeRegistration"]["kubeletExtraArgs"] == [{"name": "node-ip", "value": str(node.address)}]
+
+
+def test_the_first_control_plane_has_nothing_to_join(build: Build, plan: ClusterPlan) -> None:
+    paths = {file.path for file in build.nodes[0].files}
+    assert plan.nodes[0].first
+    assert JOIN not in paths
+    assert INIT in paths
+
+
+def test_the_whole_cluster_reads_one_configuration(build: Build, plan: ClusterPlan) -> None:
+    of_nodes = [documents(build, node.name, INIT) for node in plan.nodes]
+    for kind in ("ClusterConfiguration", "KubeletConfiguration", "KubeProxyConfiguration"):
+        assert all(documents[kind] == of_nodes[0][kind] for documents in of_nodes)
+    networking = of_nodes[0]["ClusterConfiguration"]["networking"]
+    assert networking["podSubnet"] == ",".join(map(str, plan.pod_cidrs))
+    assert networking["serviceSubnet"] == ",".join(map(str, plan.service_cidrs))
+
+
+def test_images_are_asked_for_under_the_tags_that_are_there(build: Build) -> None:
+    cluster = documents(build, build.nodes[0].node, INIT)["ClusterConfiguration"]
+    assert (cluster["dns"]["imageTag"], cluster["etcd"]["local"]["imageTag"]) == ("v1.14.7", "3.6.16-0")
+    tags = {image.reference.rpartition("/")[2] for image in build.nodes[0].images}
+    assert {f"coredns:{cluster['dns']['imageTag']}", f"etcd:{cluster['etcd']['local']['imageTag']}"} <= tags
+
+
+def test_a_cgroup_of_version_1_is_taken_only_where_the_host_has_it(build: Build, plan: ClusterPlan) -> None:
+    for node in plan.nodes:
+        found = documents(build, node.name, INIT)
+        ignored = found["InitConfiguration"]["nodeRegistration"]["ignorePreflightErrors"]
+        kubelet = found["KubeletConfiguration"]
+        assert (ignored, kubelet["failCgroupV1"], kubelet["cgroupDriver"]) == (
+            (["SystemVerification"], False, "cgroupfs") if plan.lab else ([], True, "systemd")
+        )
+        assert kubelet["protectKernelDefaults"] is not plan.lab
