@@ -50,12 +50,17 @@ _YES = "agree to the changes that would be asked about"
 _NOW = "the time to go by, as 2027-01-31T12:00:00Z (default: the clock)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Site:
-    """Where tasks run: the folder that holds inventories/ and the cluster that is meant when none is named."""
+    """Where tasks run: the folder that holds inventories/ and the cluster that is meant when none is named.
+
+    Attributes:
+        agreed: whether an earlier task of this chain has asked for the lab's changes on this machine.
+    """
 
     root: Path
     default: str | None
+    agreed: bool = False
 
     def place(self, cluster: str | None) -> commands.Place:
         chain = _named_in_chain(sys.argv[1:])
@@ -175,6 +180,9 @@ def _render(site: _Site) -> Task[Any]:
         """Write build/<cluster>/ from cluster.yaml."""
         place = site.place(cluster)
         with _reporter(as_json=json) as reporter:
+            if "apply" in sys.argv[1:]:  # in this chain: what it needs is asked now, not after a long build
+                asking = _asking(yes="--yes" in sys.argv[1:], reporter=reporter)
+                site.agreed = commands.agree_to_lab(place, asking)
             rendered = commands.render(place, reporter, now=_time(now))
             for note in rendered.notes:
                 reporter.note(note)
@@ -203,7 +211,9 @@ def _apply(site: _Site) -> Task[Any]:
         place = site.place(cluster)
         with _reporter(as_json=json) as reporter:
             asking = _asking(yes=yes, reporter=reporter)
-            commands.bring_up_lab(place, reporter, asking)
+            if not site.agreed:
+                commands.agree_to_lab(place, asking)
+            commands.bring_up_lab(place, reporter)
             commands.agree_to_apply(place, asking)
             result = commands.apply(place, reporter)
             seconds = dict(reporter.seconds)
@@ -250,7 +260,7 @@ def _verify(site: _Site) -> Task[Any]:
         else:
             console = _console()
             show(verified.report, console)
-            console.print(str(verified.path), highlight=False)
+            console.print(os.path.relpath(verified.path), highlight=False)
         status = exit_status(verified.report)
         if status:
             raise Exit(code=status)
@@ -264,7 +274,9 @@ def _lab(site: _Site) -> Collection:
     def up(context: Context, cluster: str | None = None, yes: bool = False) -> None:
         """Start the lab's nodes on this machine."""
         with _reporter(as_json=False) as reporter:
-            commands.bring_up_lab(site.place(cluster), reporter, _asking(yes=yes, reporter=reporter))
+            place = site.place(cluster)
+            commands.agree_to_lab(place, _asking(yes=yes, reporter=reporter))
+            commands.bring_up_lab(place, reporter)
 
     def down(context: Context, cluster: str | None = None) -> None:
         """Stop and remove the lab's nodes; what was changed on this machine is put back."""

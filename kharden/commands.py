@@ -172,21 +172,32 @@ def agree_to_apply(place: Place, consent: Callable[[Sequence[str]], bool]) -> No
         raise RefusedError("nothing was applied: nobody agreed to it", remedy="look at the plan, then add --yes")
 
 
-def bring_up_lab(place: Place, reporter: Reporter, consent: Callable[[Sequence[str]], bool]) -> None:
-    """Start the nodes where they are the lab's and don't run yet; what this changes on the host is asked first.
+def agree_to_lab(place: Place, consent: Callable[[Sequence[str]], bool]) -> bool:
+    """Where the nodes are the lab's: see that this machine can have them; what they change on it is asked first.
+
+    Returns:
+        True where it was looked at, False where the nodes are machines of their own.
 
     Raises:
+        MissingError: this machine can't have a lab.
         RefusedError: nobody agreed.
     """
     lab = lab_of(validate(place))
     if lab is None:
-        return
+        return False
     lab_nodes.check()
     changes = [str(change) for change in lab_nodes.host_changes(lab)]
     if changes and not consent(changes):
         raise RefusedError("the lab was not started: nobody agreed to the changes on this machine", remedy="add --yes")
-    reporter.phase("Start the lab's nodes")
-    lab_nodes.up(lab, reporter)
+    return True
+
+
+def bring_up_lab(place: Place, reporter: Reporter) -> None:
+    """Start the nodes where they are the lab's and don't run yet."""
+    lab = lab_of(validate(place))
+    if lab is not None:
+        reporter.phase("Start the lab's nodes")
+        lab_nodes.up(lab, reporter)
 
 
 def apply(place: Place, reporter: Reporter, *, check: bool = False) -> ApplyResult:

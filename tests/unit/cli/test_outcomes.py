@@ -64,6 +64,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch) -> Given:
             return result
 
         monkeypatch.setattr(commands, "apply", apply)
+        monkeypatch.setattr(commands, "agree_to_lab", lambda *_arguments: True)
         monkeypatch.setattr(commands, "bring_up_lab", lambda *_arguments: None)
 
     return given
@@ -177,7 +178,7 @@ def test_nothing_on_this_machine_is_changed_before_somebody_agreed(site: Site, h
         return False
 
     with pytest.raises(RefusedError, match="nobody agreed to the changes on this machine: add --yes"):
-        commands.bring_up_lab(commands.Place(site.root, "a"), silent(), refuse)
+        commands.agree_to_lab(commands.Place(site.root, "a"), refuse)
     assert host == ["checked"]
     assert "khlab-a" in asked[0][0]
 
@@ -200,14 +201,27 @@ def test_a_machine_that_stays_as_it_is_is_nobodys_question(
     def ask(_changes: Sequence[str]) -> bool:
         pytest.fail("somebody was asked")
 
-    commands.bring_up_lab(commands.Place(site.root, "a"), silent(), ask)
-    assert host == ["checked", "started a"]
+    assert commands.agree_to_lab(commands.Place(site.root, "a"), ask)
+    assert host == ["checked"]
 
 
 def test_real_machines_are_not_started(site: Site, host: list[str]) -> None:
     site.add("a")
-    commands.bring_up_lab(commands.Place(site.root, "a"), silent(), lambda _changes: True)
+    place = commands.Place(site.root, "a")
+    assert not commands.agree_to_lab(place, lambda _changes: True)
+    commands.bring_up_lab(place, silent())
     assert host == []
+
+
+def test_a_chain_that_ends_with_apply_asks_before_it_builds(
+    site: Site, host: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add("a", lab_text(FOUR))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.argv", ["kharden", "render", "apply"])
+    monkeypatch.setattr(commands, "render", lambda *_arguments, **_options: pytest.fail("it was rendered first"))
+    assert run(site, "render") == 1
+    assert host == ["checked"]
 
 
 def test_a_lab_of_another_family_is_refused(site: Site) -> None:
