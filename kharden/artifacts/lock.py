@@ -1,11 +1,13 @@
 """The lock: which programs and images make a cluster, and the only bytes that they may be.
 
 lock.json is part of the product and reviewed like code. `release` is what the project itself published, `built` what
-our reproducible build of the same source gives (docs/adr/0002); whatever differs from both is never used.
+our reproducible build of the same source gives (docs/adr/0002); whatever differs from both is never used. Its own
+digest is part of the code (kharden/artifacts/sealed.py): a lock that was changed, or an older one, is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from kharden import resources
+from kharden.artifacts import sealed
 from kharden.errors import InputError, IntegrityError
 
 PATH = Path(__file__).with_name("lock.json")
@@ -30,6 +33,10 @@ Value = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]*$")]  # of a -X flag: no
 ImagePath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$")]
 Reference = Annotated[str, Field(pattern=r"^[a-z0-9.-]+(/[a-z0-9.-]+)+:[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 User = Annotated[str, Field(pattern=r"^[0-9]+:[0-9]+$")]
+Address = Annotated[str, Field(pattern=r"^(https://[a-z0-9.-]+(/[A-Za-z0-9_{][A-Za-z0-9._+{}-]*)+)?$")]
+Member = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$")]
+Suffix = Annotated[str, Field(pattern=r"^\.[a-z0-9.]+$")]
+Identity = Annotated[str, Field(pattern=r"^[A-Za-z0-9@:/._-]+$")]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -71,6 +78,22 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signs published files, keyless, with sigstore's cosign.
+
+    Attributes:
+        identity: The certificate's, and `issuer` who vouches for it.
+        signature: What is appended to a file's address to get its signature, and `certificate` to get the certificate.
+    """
+
+    name: Name
+    identity: Identity
+    issuer: Identity
+    signature: Suffix
+    certificate: Suffix
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """One program of one version.
 
@@ -80,6 +103,9 @@ class Program:
             pin, in which case the program is source-only.
         release: Architecture → SHA-256 of that published file.
         built: Architecture → SHA-256 of the program as our build gives it.
+        address: Where it is published; {version} and {architecture} stand for themselves.
+        member: The program's path in the published archive.
+        signer: The `Signer` of the published file, "" where nobody signs it in a way that we could check.
     """
 
     name: Name
@@ -89,14 +115,24 @@ class Program:
     release_form: Literal["program", "archive", "none"]
     release: dict[Architecture, Digest]
     built: dict[Architecture, Digest]
+    address: Address = ""
+    member: Member = ""
+    signer: Name | Literal[""] = ""
 
     def __str__(self) -> str:
         """As people write it: "etcd 3.6.16"."""
         return f"{self.name} {self.version}"
 
     def __post_init__(self) -> None:
-        if (self.release_form == "none") != (not self.release):
-            raise ValueError(f"{self}: release_form and release contradict each other")
+        published = self.release_form != "none"
+        if published != bool(self.release) or published != bool(self.address):
+            raise ValueError(f"{self}: release_form, release and address contradict each other")
+        if (self.release_form == "archive") != bool(self.member) or (self.signer and not published):
+            raise ValueError(f"{self}: release_form, member and signer contradict each other")
+
+    def published_at(self, architecture: Architecture) -> str:
+        """The official address of its file for `architecture`."""
+        return self.address.replace("{version}", self.version).replace("{architecture}", architecture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +191,18 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """All that the product knows how to get."""
+    """All that the product knows how to get.
+
+    Attributes:
+        serial: Which lock this is: every change of it raises it by one.
+    """
 
     __pydantic_config__ = _STRICT
 
-    schema: Literal[1]
+    schema: Literal[2]
+    serial: Annotated[int, Field(gt=0)]
     toolchain: Toolchain
+    signers: tuple[Signer, ...]
     modules: tuple[Module, ...]
     programs: tuple[Program, ...]
     images: tuple[Image, ...]
@@ -170,9 +212,11 @@ class Lock:
         _unique("module", [module.name for module in self.modules])
         _unique("program", [str(program) for program in self.programs])
         _unique("image", [image.reference for image in self.images])
+        _unique("signer", [signer.name for signer in self.signers])
         _unique("release", [pairing.kubernetes for pairing in self.releases])
         for program in self.programs:
             self.module(program)
+            self.signer(program)
         for pairing in self.releases:
             self._resolve(pairing)
 
@@ -187,6 +231,13 @@ class Lock:
             if module.name == program.module:
                 return module
         raise ValueError(f"{program}: no module {program.module}")
+
+    def signer(self, program: Program) -> Signer | None:
+        """Who signs the published file of `program`, or None."""
+        found = {signer.name: signer for signer in self.signers}
+        if program.signer and program.signer not in found:
+            raise ValueError(f"{program}: no signer {program.signer}")
+        return found.get(program.signer)
 
     def kubernetes(self, version: str) -> Release:
         """The programs and images of Kubernetes `version`, "1.36.3" for example.
@@ -221,19 +272,27 @@ def load() -> Lock:
     """The product's own lock, read once a process.
 
     Raises:
-        IntegrityError: it was damaged or belongs to another version of kharden.
+        IntegrityError: it was changed, or belongs to another version of kharden.
     """
     try:
-        return parse(PATH.read_bytes(), str(PATH))
+        content = PATH.read_bytes()
     except OSError as error:
         raise IntegrityError(f"{PATH}: can't be read ({error.strerror})", remedy=DAMAGED) from None
+    own = parse(content, str(PATH))
+    if own.serial < sealed.SERIAL:
+        raise IntegrityError(
+            f"{PATH}: an older lock ({own.serial}) than this kharden's ({sealed.SERIAL})", remedy=DAMAGED
+        )
+    if hashlib.sha256(content).hexdigest() != sealed.SHA256:
+        raise IntegrityError(f"{PATH}: not the lock that this kharden was made with", remedy=DAMAGED)
+    return own
 
 
 def parse(content: bytes, name: str) -> Lock:
     """The lock in `content`; `name` says where it comes from.
 
     Raises:
-        IntegrityError: it is not a whole lock of schema 1; every problem is in the details.
+        IntegrityError: it is not a whole lock of schema 2; every problem is in the details.
     """
     try:
         value = json.loads(content, object_pairs_hook=_without_duplicates)

@@ -1,19 +1,23 @@
 """For maintainers: compile everything of one Kubernetes version and write the digests into lock.json as `built`.
 
     python -m kharden.artifacts.pin 1.36.3 amd64
+    python -m kharden.artifacts.pin seal            after lock.json was changed by hand
 
-What it writes is reviewed and reproduced by somebody else before it is committed (docs/adr/0002).
+What it writes is reviewed and reproduced by somebody else before it is committed (docs/adr/0002). Sealing raises the
+lock's serial and writes its digest into kharden/artifacts/sealed.py, without which the lock is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kharden import securefile
-from kharden.artifacts import lock
+from kharden.artifacts import lock, sealed
 from kharden.artifacts.fetch import ARCHITECTURES, Maker
 from kharden.artifacts.record import Record
 from kharden.artifacts.store import Store, cache_root
@@ -22,6 +26,7 @@ from kharden.errors import InputError, KhardenError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kharden.artifacts.lock import Lock
     from kharden.artifacts.model import File, Progress
 
 
@@ -37,7 +42,7 @@ class Lines:
         sys.stderr.write(f"{item}: {'cached' if cached else 'made'}, {seconds:.1f} s\n")
 
 
-def pin(kubernetes: str, architecture: str, *, store: Store, progress: Progress) -> None:
+def pin(own: Lock, kubernetes: str, architecture: str, *, store: Store, progress: Progress) -> None:
     """Compile the programs of `kubernetes` for `architecture`, whatever the lock pins, and pin what came out.
 
     Raises:
@@ -47,10 +52,32 @@ def pin(kubernetes: str, architecture: str, *, store: Store, progress: Progress)
     known = ARCHITECTURES.get(architecture)
     if known is None:
         raise InputError(f"architecture {architecture!r}: unknown", remedy=f"use one of {', '.join(ARCHITECTURES)}")
-    own = lock.load()
     with Maker(Record(own, known, store), progress) as maker:
         files = [maker.program(replace(program, built={})) for program in own.kubernetes(kubernetes).programs]
     securefile.write_if_changed(lock.PATH, _with(lock.PATH.read_bytes(), files, known))
+
+
+SEAL = Path(sealed.__file__)
+
+
+def seal() -> int:
+    """Make the lock as it lies there the one that this kharden takes; its new serial.
+
+    Raises:
+        IntegrityError: it is no whole lock.
+        WriteError: it can't be written.
+    """
+    content = lock.PATH.read_bytes()
+    if hashlib.sha256(content).hexdigest() == sealed.SHA256:
+        return sealed.SERIAL
+    serial = sealed.SERIAL + 1
+    content = f"{json.dumps(json.loads(content) | {'serial': serial}, indent=2)}\n".encode()
+    lock.parse(content, str(lock.PATH))
+    text, _, _ = SEAL.read_text(encoding="utf-8").partition("SERIAL =")
+    securefile.write(lock.PATH, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    securefile.write(SEAL, f'{text}SERIAL = {serial}\nSHA256 = "{sha256}"\n'.encode())
+    return serial
 
 
 def _with(content: bytes, files: Sequence[File], architecture: str) -> bytes:
@@ -63,12 +90,17 @@ def _with(content: bytes, files: Sequence[File], architecture: str) -> bytes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `pin`; an exit status."""
-    if len(arguments) != len(("KUBERNETES", "ARCHITECTURE")):
-        sys.stderr.write("usage: python -m kharden.artifacts.pin KUBERNETES ARCHITECTURE\n")
+    """Run `pin` or `seal`; an exit status."""
+    if list(arguments) != ["seal"] and len(arguments) != len(("KUBERNETES", "ARCHITECTURE")):
+        sys.stderr.write("usage: python -m kharden.artifacts.pin KUBERNETES ARCHITECTURE | seal\n")
         return 1
     try:
-        pin(arguments[0], arguments[1], store=Store(cache_root()), progress=Lines())
+        if len(arguments) == 1:
+            sys.stderr.write(f"lock {seal()} is sealed\n")
+            return 0
+        own = lock.parse(lock.PATH.read_bytes(), str(lock.PATH))
+        pin(own, arguments[0], arguments[1], store=Store(cache_root()), progress=Lines())
+        seal()
     except KhardenError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -174,5 +174,5 @@ def test_pinning_writes_what_came_out_and_nothing_else(
     path.write_text(json.dumps(content))
     before = lock.PATH.read_bytes()
     monkeypatch.setattr(lock, "PATH", path)
-    pin(VERSION, "amd64", store=store, progress=Lines())
+    pin(SMALL, VERSION, "amd64", store=store, progress=Lines())
     assert path.read_bytes() == before

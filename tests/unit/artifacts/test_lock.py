@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import re
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from kharden.artifacts import lock
+from kharden.artifacts import lock, pin
 from kharden.errors import InputError, IntegrityError
 
 LOCK = lock.load()
 CONTENT: dict[str, Any] = json.loads(lock.PATH.read_bytes())
-TABLES = ("modules", "programs", "images", "releases")
+TABLES = ("modules", "signers", "programs", "images", "releases")
+# Of a published file alone: a source-only program has none of them.
+OPTIONAL = {"signer"}
 
 
 def place(content: dict[str, Any], path: tuple[str | int, ...]) -> Any:  # noqa: ANN401 - any part of a JSON value
@@ -101,7 +104,14 @@ def test_an_unknown_version_is_named_with_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        (("schema",), 2, "schema"),
+        (("schema",), 1, "schema"),
+        (("serial",), 0, "serial"),
+        (("signers", 0, "signature"), "/../x", "signature"),
+        (("programs", 0, "address"), "http://dl.k8s.io/kubeadm", "address"),
+        (("programs", 0, "address"), "https://dl.k8s.io/../kubeadm", "address"),
+        (("programs", 0, "address"), "", "contradict"),
+        (("programs", 0, "member"), "kubeadm", "contradict"),
+        (("programs", 0, "signer"), "nobody", "no signer nobody"),
         (("programs", 0, "built", "amd64"), "00", "built.amd64"),
         (("programs", 0, "built", "riscv64"), "0" * 64, "riscv64"),
         (("programs", 0, "package"), "-toolexec=x", "package"),
@@ -134,8 +144,65 @@ def test_what_is_no_lock_is_refused(content: bytes) -> None:
 
 @pytest.mark.parametrize("path", [(), ("toolchain",), *((table, 0) for table in TABLES)], ids=str)
 def test_no_key_may_be_missing(path: tuple[str | int, ...]) -> None:
-    for key in place(CONTENT, path):
+    for key in place(CONTENT, path).keys() - OPTIONAL:
         content = copy.deepcopy(CONTENT)
         del place(content, path)[key]
         with pytest.raises(IntegrityError, match=key):
             lock.parse(json.dumps(content).encode(), "lock.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"serial": LOCK.serial - 1}, f"an older lock ({LOCK.serial - 1}) than this kharden's ({LOCK.serial})"),
+        ({"serial": LOCK.serial + 1}, "not the lock that this kharden was made with"),
+        ({"releases": []}, "not the lock that this kharden was made with"),
+    ],
+    ids=["as it is", "older", "newer", "changed"],
+)
+def test_only_the_lock_that_this_kharden_was_made_with_is_taken(
+    change: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock.json"
+    path.write_text(json.dumps(CONTENT | change, indent=2) + "\n")
+    monkeypatch.setattr(lock, "PATH", path)
+    lock.load.cache_clear()
+    try:
+        if not said:
+            assert lock.load() == LOCK
+            return
+        with pytest.raises(IntegrityError) as raised:
+            lock.load()
+        assert str(raised.value) == f"{path}: {said}: install kharden again"
+    finally:
+        lock.load.cache_clear()
+
+
+def test_sealing_takes_what_was_reviewed_and_raises_the_serial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, module in (("PATH", lock), ("SEAL", pin)):
+        copied = tmp_path / getattr(module, name).name
+        copied.write_bytes(getattr(module, name).read_bytes())
+        monkeypatch.setattr(module, name, copied)
+    before = pin.SEAL.read_text()
+    assert pin.seal() == LOCK.serial
+    assert pin.SEAL.read_text() == before
+    lock.PATH.write_text(json.dumps(CONTENT | {"releases": []}))
+    assert pin.seal() == LOCK.serial + 1
+    said: dict[str, Any] = {}
+    exec(pin.SEAL.read_text(), said)  # noqa: S102  # our own file, as Python will read it
+    content = lock.PATH.read_bytes()
+    assert said["SERIAL"] == json.loads(content)["serial"] == LOCK.serial + 1
+    assert said["SHA256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_addresses_name_the_version_and_the_architecture() -> None:
+    kubelet, bridge = (LOCK.kubernetes("1.36.3").program(name) for name in ("kubelet", "bridge"))
+    assert kubelet.published_at("arm64") == "https://dl.k8s.io/release/v1.36.3/bin/linux/arm64/kubelet"
+    assert bridge.published_at("amd64") == (
+        "https://github.com/containernetworking/plugins/releases/download/v1.9.1/cni-plugins-linux-amd64-v1.9.1.tgz"
+    )
+    for program in LOCK.programs:
+        if program.address:
+            assert program.published_at("amd64") != program.published_at("arm64")
+            assert program.version in program.published_at("amd64")
