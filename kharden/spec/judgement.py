@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _UNKNOWN = "extra_forbidden"
 _MISSING = "missing"
 _TOO_SHORT = "too_short"
-_WRONG_KIND = frozenset({"string_type", "int_type", "bool_type", "tuple_type", "model_type"})
+# pydantic's last step to a key of a table that is wrong itself.
+_A_KEY = "[key]"
+_WRONG_KIND = frozenset({"string_type", "int_type", "bool_type", "tuple_type", "model_type", "dict_type"})
 # Types of pydantic's errors that need no more than a sentence; what to write instead follows from the schema.
 _MESSAGES = {
     "literal_error": "this key doesn't take this value",
@@ -40,7 +42,20 @@ def judged(document: Document) -> Cluster | tuple[Finding, ...]:
         return Cluster.model_validate(document.data)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
-    return tuple(_finding(error, document) for error in _without_echoes(errors, document))
+    return tuple(
+        _wrong_key(error, document) if _is_of_a_key(error, document) else _finding(error, document)
+        for error in _without_echoes(errors, document)
+    )
+
+
+def _is_of_a_key(error: ErrorDetails, document: Document) -> bool:
+    return error["loc"][-1:] == (_A_KEY,) and document.at(error["loc"]) is None
+
+
+def _wrong_key(error: ErrorDetails, document: Document) -> Finding:
+    path = error["loc"][:-1]
+    names = schema.field(path[:-1])["propertyNames"]
+    return Finding(path, error["msg"], f"write {schema.takes(names)}", document.keys[path])
 
 
 def _without_echoes(errors: Sequence[ErrorDetails], document: Document) -> Iterator[ErrorDetails]:
@@ -85,12 +100,18 @@ def _wrong_kind(path: KeyPath, value: object) -> Finding:
         "integer": f"write {takes}, in plain digits without quotes",
         "boolean": f"write {takes}, without quotes",
         "array": "write a list: [one, another], or lines that begin with -",
-        "object": f"write a section; its keys are {', '.join(described.get('properties', {}))}",
+        "object": _section(described),
     }
     remedy = remedies.get(described.get("type", ""), f"put it in quotes; it takes {takes}")
     if isinstance(value, dict | tuple) and described.get("type") == "string":
         remedy = f"write {takes}"
     return Finding(path, f"{_KINDS.get(type(value), 'this')} can't stand here", remedy)
+
+
+def _section(described: schema.Schema) -> str:
+    if schema.is_table(described):
+        return f"write {schema.takes(described)}"
+    return f"write a section; its keys are {', '.join(described.get('properties', {}))}"
 
 
 def _known_keys(path: KeyPath) -> str:

@@ -17,6 +17,7 @@ from kharden.spec.judgement import judged
 from kharden.spec.model import Cluster
 from kharden.spec.problems import Finding, Place, Problem, SpecError, dotted, end
 from kharden.spec.reader import read
+from kharden.spec.warnings import warned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,11 +40,13 @@ class Loaded:
         cluster: what it says.
         digest: SHA-256 of the file's bytes, in lower-case hexadecimal digits.
         path: the file, as it was named.
+        warnings: what is allowed and rarely meant.
     """
 
     cluster: Cluster
     digest: str
     path: Path
+    warnings: tuple[Problem, ...] = ()
 
 
 def load(path: Path) -> Loaded:
@@ -60,7 +63,8 @@ def load(path: Path) -> Loaded:
     if isinstance(outcome, Cluster):
         findings = document.findings or tuple(rules.broken(outcome, path.absolute().parent.name))
         if not findings:
-            return Loaded(outcome, hashlib.sha256(content).hexdigest(), path)
+            warnings = _problems(path, document, warned(outcome))
+            return Loaded(outcome, hashlib.sha256(content).hexdigest(), path, tuple(warnings))
     else:
         findings = (*_within_the_known(document.findings, outcome), *outcome)
     raise SpecError(str(path), _problems(path, document, findings))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
+from kharden.spec.namespaces import Namespace
+from kharden.spec.node_marks import LabelKey, LabelValue, Taint, Zone
+from kharden.spec.section import Section
 from kharden.spec.types import (
     Address,
     ClusterName,
@@ -29,20 +31,6 @@ from kharden.spec.types import (
 )
 
 API_VERSION = "kharden.dev/v1"
-
-
-class Section(BaseModel):
-    """Strict, frozen, camelCase keys, nothing unknown; a rejected input never appears in an error."""
-
-    model_config = ConfigDict(
-        strict=True,
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        hide_input_in_errors=True,
-        validate_default=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class Ssh(Section):
@@ -65,6 +53,12 @@ class Node(Section):
     """Under which the other nodes reach it; inside one of the nodeCIDRs."""
     role: Literal["control-plane", "worker"]
     """What it does. The number of control planes is odd, so that losing one leaves a majority."""
+    zone: Zone | None = None
+    """What fails together with it: a data centre, a room (the label topology.kubernetes.io/zone)."""
+    labels: dict[LabelKey, LabelValue] = Field(default={})
+    """Its labels in the cluster, besides those that Kubernetes and kharden set."""
+    taints: tuple[Taint, ...] = ()
+    """What keeps pods away from it; control planes have node-role.kubernetes.io/control-plane:NoSchedule besides."""
     ssh: Ssh = Ssh()
     """How it is reached; not for nodes of the lab, which knows its own."""
 
@@ -230,6 +224,8 @@ class Spec(Section):
     """What is let in."""
     kubelet: Kubelet = Kubelet()
     """The nodes' agent."""
+    namespaces: tuple[Namespace, ...] = ()
+    """Namespaces that kharden makes and keeps hardened."""
     artifacts: Artifacts = Artifacts()
     """Where programs and images come from."""
     secrets: SecretsSection = SecretsSection()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kharden.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 # Where a value is in the tree: keys as cluster.yaml writes them, indices of lists.
 KeyPath = tuple[str | int, ...]
@@ -88,3 +88,13 @@ def dotted(path: KeyPath) -> str:
         else:
             text += ("." if text else "") + (step if _WORD.fullmatch(step) else "?")
     return text
+
+
+def duplicates(values: Iterable[tuple[KeyPath, Hashable]], remedy: str) -> Iterator[Finding]:
+    """A finding for each value that was there before."""
+    first: dict[Hashable, KeyPath] = {}
+    for path, value in values:
+        if value in first:
+            yield Finding(path, f"this is the same as {dotted(first[value])}", remedy)
+        else:
+            first[value] = path

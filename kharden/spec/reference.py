@@ -54,8 +54,10 @@ def _row(key: str, described: Schema) -> str:
     takes = schema.takes(inner)
     if "items" in inner:
         takes += f", each item {schema.takes(schema.resolved(inner['items']))}"
-    default = f"`{json.dumps(outer['default'])}`" if "default" in outer else "see its own table"
+    default = "see its own table" if "properties" in inner else "none"
+    if "default" in outer:
+        default = f"`{json.dumps(outer['default'])}`"
     if key in described.get("required", ()):
         default = "required"
-    meaning = outer.get("description") or inner["description"]
+    meaning = (outer.get("description") or inner["description"]).replace("\n", " ")
     return f"| `{key}` | {takes} | {default} | {meaning} |"

@@ -10,10 +10,12 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from kharden.spec.network_rules import NETWORK_RULES
-from kharden.spec.problems import Finding, KeyPath, dotted
+from kharden.spec.object_rules import OBJECT_RULES
+from kharden.spec.problems import Finding, KeyPath
+from kharden.spec.problems import duplicates as _duplicates
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Iterator
 
     from kharden.spec.model import Cluster
     from kharden.spec.network_rules import Rule
@@ -37,15 +39,6 @@ def broken(cluster: Cluster, folder: str) -> Iterator[Finding]:
         remedy = "give the cluster its folder's name, or rename the folder"
         yield Finding(("metadata", "name"), "this isn't the name of the folder that this file is in", remedy)
     yield from chain.from_iterable(rule(cluster) for rule in RULES)
-
-
-def _duplicates(values: Iterable[tuple[KeyPath, Hashable]], remedy: str) -> Iterator[Finding]:
-    first: dict[Hashable, KeyPath] = {}
-    for path, value in values:
-        if value in first:
-            yield Finding(path, f"this is the same as {dotted(first[value])}", remedy)
-        else:
-            first[value] = path
 
 
 def node_names_differ(cluster: Cluster) -> Iterator[Finding]:
@@ -168,5 +161,6 @@ RULES: tuple[Rule, ...] = (
     encrypted_resources_are_stored,
     rate_limits_differ,
     recipients_differ,
+    *OBJECT_RULES,
     waivers_differ,
 )

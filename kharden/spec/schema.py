@@ -34,9 +34,20 @@ def field(path: KeyPath) -> Schema:
     """The part that describes the value at `path`, references followed; empty where the model has no such value."""
     schema = json_schema()
     for step in path:
-        inner = schema.get("items", {}) if isinstance(step, int) else schema.get("properties", {}).get(step, {})
-        schema = resolved(inner)
+        schema = resolved(schema.get("items", {}) if isinstance(step, int) else _value(schema, step))
     return schema
+
+
+def _value(schema: Schema, key: str) -> Schema:
+    known: Schema = schema.get("properties", {}).get(key) or (
+        schema["additionalProperties"] if is_table(schema) else {}
+    )
+    return known
+
+
+def is_table(schema: Schema) -> bool:
+    """Whether it is a section with keys that a person chooses."""
+    return "propertyNames" in schema
 
 
 def sections() -> Iterator[tuple[KeyPath, Schema]]:
@@ -63,6 +74,10 @@ def takes(schema: Schema) -> str:
         return f"one of {', '.join(schema['enum'])}"
     if schema.get("type") == "integer":
         return f"a whole number from {schema['minimum']} to {schema['maximum']}"
+    if is_table(schema):
+        return (
+            f"a section; each key {takes(schema['propertyNames'])}, each value {takes(schema['additionalProperties'])}"
+        )
     return {"array": "a list", "object": "a section", "boolean": "true or false"}.get(schema.get("type", ""), "a text")
 
 
@@ -81,11 +96,17 @@ def _tidied(schema: Any) -> Any:  # noqa: ANN401  # JSON
         return [_tidied(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
+    if "patternProperties" in schema:  # which leaves all other keys free; here no other key may be
+        ((pattern, values),) = schema["patternProperties"].items()
+        rest = {key: value for key, value in schema.items() if key != "patternProperties"}
+        schema = rest | {"propertyNames": schema.get("propertyNames", {}) | {"pattern": pattern}}
+        schema["additionalProperties"] = values
     if "anyOf" in schema:
         choice = next(inner for inner in schema["anyOf"] if inner != {"type": "null"})
         schema = choice | {key: value for key, value in schema.items() if key != "anyOf"}
     return {
         key: _tidied(value)
         for key, value in schema.items()
-        if not (key == "title" and isinstance(value, str)) and not (key == "default" and "$ref" in schema)
+        if not (key == "title" and isinstance(value, str))
+        and not (key == "default" and ("$ref" in schema or value is None))
     }

@@ -1,0 +1,48 @@
+"""What is allowed and rarely meant: `validate` and `render` say it in the way of problems; no exit status changes.
+
+A warning is a function like a rule; all of them are in `WARNINGS`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from kharden.spec.problems import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kharden.spec.model import Cluster
+    from kharden.spec.network_rules import Rule
+    from kharden.spec.problems import KeyPath
+
+
+def warned(cluster: Cluster) -> Iterator[Finding]:
+    """What is worth a warning in a valid `cluster`."""
+    yield from chain.from_iterable(warning(cluster) for warning in WARNINGS)
+
+
+def zones_share_no_majority(cluster: Cluster) -> Iterator[Finding]:
+    """Without a majority of its members etcd takes no writes: one zone that fails must not take it along."""
+    nodes = cluster.spec.nodes
+    planes = [(i, node.zone) for i, node in enumerate(nodes) if node.role == "control-plane"]
+    if len(planes) == 1 and not any(node.zone for node in nodes):
+        return
+    # Control planes of which no zone is known may all be in one.
+    zone, count = Counter(zone for _, zone in planes).most_common(1)[0]
+    if count <= len(planes) // 2:
+        return
+    index = next(i for i, each in planes if each == zone)
+    how_many = "all" if count == len(planes) else f"{count} of {len(planes)}"
+    if zone:
+        path: KeyPath = ("spec", "nodes", index, "zone")
+        message = f"this zone has {how_many} control planes, so the cluster stops with it"
+    else:
+        path = ("spec", "nodes", index)
+        message = f"{how_many} control planes have no zone here, so they may fail together"
+    yield Finding(path, message, "spread them over three zones, and write down which")
+
+
+WARNINGS: tuple[Rule, ...] = (zones_share_no_majority,)
