@@ -19,7 +19,7 @@ import pyrage  # type: ignore[import-untyped]  # it ships no types; every call t
 from pyrage import x25519
 
 from kharden.errors import InputError, IntegrityError, MissingError, RefusedError
-from kharden.securefile import WriteError, make_folder, write
+from kharden.securefile import WriteError, make_folder, settle, write
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -44,6 +44,11 @@ class Identities:
 
     keys: tuple[x25519.Identity, ...] = field(repr=False)
     recipients: Mapping[Store, tuple[str, ...]]
+
+    def of(self, store: Store) -> Identities:
+        """Those that were made for one store; what is meant for it alone is opened with no other."""
+        own = self.recipients.get(store, ())
+        return Identities(tuple(key for key in self.keys if str(key.to_public()) in own), {store: own})
 
 
 def identity_folder(environ: Mapping[str, str]) -> Path:
@@ -122,15 +127,6 @@ def unseal(ciphertext: bytes, identities: Identities, *, where: Path) -> bytes:
 def fingerprint(recipients: Iterable[str]) -> str:
     """A hex digest of a set of recipients, the same in any order: tells when a file must be sealed again."""
     return hashlib.sha256("\n".join(sorted(set(recipients))).encode()).hexdigest()
-
-
-def settle(folder: Path) -> None:
-    """Bring a folder's names to the disk, not only its files' bytes: a key lost in a power cut is a lost store."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _from_file(path: Path, *, create: bool) -> tuple[Identities, tuple[Path, ...]]:

@@ -1,17 +1,19 @@
 """Writing files: the only place that does.
 
 A file appears whole or not at all (temporary sibling, fsync, rename), with its mode from the first byte on, and a
-symbolic link in its place is replaced, never followed (CWE-59).
+symbolic link in its place is replaced, never followed (CWE-59). Files that cluster.yaml names are read here as well.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kharden.errors import KhardenError
+from kharden.errors import InputError, KhardenError, MissingError, RefusedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,12 +48,71 @@ def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             stream.flush()
             os.fsync(descriptor)
         temporary.rename(path)
+        settle(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         raise WriteError(
             f"{path}: can't write ({error.strerror})", remedy="free the disk or mend the folder, then run it again"
         ) from None
+
+
+def settle(folder: Path) -> None:
+    """Bring a folder's names to the disk, not only its files' bytes: after a power cut a rename is else undone."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that keeps no such promise at all (fsync(2))
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read_inside(folder: Path, path: str, *, limit: int) -> bytes:
+    """The regular file `path` below `folder`, followed through no symbolic link and never out of it.
+
+    Args:
+        folder: a cluster's folder.
+        path: relative, as cluster.yaml names it.
+        limit: how many bytes it may have at most.
+
+    Raises:
+        InputError: the path leads out of the folder, or the file is too large or no regular one.
+        MissingError: there is no such file, or it can't be read.
+        RefusedError: there is a symbolic link on the way.
+    """
+    shown, steps = folder / path, path.split("/")
+    if {"", ".", ".."} & set(steps):
+        raise InputError(f"{path}: leads out of the cluster's folder", remedy="name a file inside it")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for number, step in enumerate(steps, start=1):
+            # O_NONBLOCK: a pipe without a writer would keep us waiting.
+            kind = os.O_NONBLOCK if number == len(steps) else os.O_DIRECTORY
+            inner = os.open(step, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"{shown}: is no file", remedy="put the file itself there")
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            content = stream.read(limit + 1)
+    except OSError as error:
+        raise _unreadable(shown, error) from None
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise InputError(f"{shown}: is larger than {limit} bytes", remedy="name the right file")
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> KhardenError:
+    # A link in a folder's place is "not a directory" under O_DIRECTORY, as a file there is.
+    if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+        return RefusedError(
+            f"{path}: a symbolic link is on the way, or a file in a folder's place", remedy="put the file itself there"
+        )
+    return MissingError(f"{path}: can't be read ({error.strerror})", remedy="put it there, or mend its mode")
 
 
 def write_if_changed(path: Path, content: bytes, *, mode: int = 0o644) -> bool:

@@ -33,13 +33,15 @@ def load_or_create(
 
     Args:
         plan: the cluster.
-        folder: where its stores lie, `inventories/<cluster>/secrets`.
+        folder: where its stores lie, `inventories/<cluster>/secrets`; what the spec names lies beside that folder.
         identities: those of this machine; that of the roots is needed only where something must be issued.
         now: the time, with its zone.
         alive: whether the cluster has been built before, so that missing stores are a loss and not a start.
 
     Raises:
-        RefusedError: the stores of a cluster that was built are gone; or an expired authority would have to issue.
+        RefusedError: the stores of a cluster that was built are gone; or an expired authority would have to issue; or
+            the spec names another authority than the cluster's.
+        InputError: the authority that the spec names can't be a cluster's.
         MissingError: some of the stores are gone, or no identity opens one.
         IntegrityError: a store is damaged, another cluster's, or its keys and certificates don't fit.
         WriteError: a store can't be written; the old one is whole.

@@ -10,7 +10,8 @@ from kharden.pki.contents import Data, Leaves, Roots, RootsDoor, Secrets, author
 from kharden.pki.issue import issue_authority, issue_leaf, new_key, private_pem
 from kharden.pki.material import EncryptionKey
 from kharden.pki.stores import create_stores, store_path
-from kharden.pki.tree import AUTHORITIES, LEAVES, SUPER_ADMIN
+from kharden.pki.supplied import take_over
+from kharden.pki.tree import AUTHORITIES, LEAVES, SUPER_ADMIN, SUPPLIED
 from kharden.pki.written import ENCRYPTION_KEY_BYTES, dump_data, dump_leaves, dump_roots
 from kharden.seal import STORES
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from kharden.pki.material import KeyedCertificate
     from kharden.plan.model import ClusterPlan
     from kharden.seal import Identities, Store
 
@@ -26,12 +28,16 @@ def create(plan: ClusterPlan, folder: Path, identities: Identities, now: datetim
     """New secrets, sealed in `folder` all at once, and what to say of it.
 
     Raises:
-        MissingError: nobody is known to seal a store for.
-        RefusedError: `folder` holds something.
+        MissingError: nobody is known to seal a store for, or the authority of the spec can't be opened here.
+        InputError: the authority of the spec can't be the cluster's.
+        IntegrityError: its key is not its certificate's.
+        RefusedError: `folder` holds something, or a key lies beside it in the clear.
         WriteError: they can't be written; nothing is there then.
     """
     recipients = {store: first_recipients(plan, folder, store, identities) for store in STORES}
-    roots = _roots(plan, now, recipients["roots"])
+    own = plan.pki.authority
+    supplied = take_over(own, plan, folder.parent, identities, now) if own else None
+    roots = _roots(plan, now, recipients["roots"], supplied)
     nodes = {
         node.name: {row.name: issue_leaf(row, roots.authorities[row.issuer], plan, node, now) for row in LEAVES}
         for node in plan.control_planes
@@ -47,11 +53,12 @@ def create(plan: ClusterPlan, folder: Path, identities: Identities, now: datetim
             "data": (dump_data(data, plan.name), data.recipients),
         },
     )
-    note = (
-        f"made {len(AUTHORITIES)} authorities, a service account key, an encryption key and {len(LEAVES)} certificates "
-        f"for each control plane ({', '.join(nodes)}), sealed in {folder}"
+    made = (
+        f"made {len(AUTHORITIES) - bool(own)} authorities, a service account key, an encryption key and {len(LEAVES)} "
+        f"certificates for each control plane ({', '.join(nodes)}), sealed in {folder}"
     )
-    return Secrets(RootsDoor.opened_with(roots), leaves, data), (note,)
+    taken = (f"took over the authority in {folder.parent / own.certificate}",) if own else ()
+    return Secrets(RootsDoor.opened_with(roots), leaves, data), (*taken, made)
 
 
 def named_recipients(plan: ClusterPlan, store: Store) -> tuple[str, ...]:
@@ -75,7 +82,10 @@ def first_recipients(plan: ClusterPlan, folder: Path, store: Store, identities: 
     return recipients
 
 
-def _roots(plan: ClusterPlan, now: datetime, recipients: tuple[str, ...]) -> Roots:
-    authorities = {row.name: issue_authority(row, plan, now) for row in AUTHORITIES}
+def _roots(plan: ClusterPlan, now: datetime, recipients: tuple[str, ...], supplied: KeyedCertificate | None) -> Roots:
+    authorities = {
+        row.name: supplied if supplied and row.name == SUPPLIED else issue_authority(row, plan, now)
+        for row in AUTHORITIES
+    }
     super_admin = issue_leaf(SUPER_ADMIN, authorities["ca"], plan, plan.control_planes[0], now)
     return Roots(authorities, (private_pem(new_key(plan.pki.algorithm)),), super_admin, recipients)

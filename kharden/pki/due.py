@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kharden.certificates.facts import parse_one
 from kharden.pki.issue import BACKDATE, key_usages, profile
-from kharden.pki.tree import AUTHORITIES
+from kharden.pki.tree import AUTHORITIES, SUPPLIED
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,7 +59,8 @@ def authority_notes(trust: Trust, plan: ClusterPlan, now: datetime) -> tuple[str
             notes.append(f"{row.name} ends on {facts.not_after:%Y-%m-%d}: plan its rotation")
         if now < facts.not_before:
             notes.append(f"{row.name} is good only from {facts.not_before:%Y-%m-%d}: look at the clock")
-        if facts.algorithm != plan.pki.algorithm:
+        supplied = row.name == SUPPLIED and plan.pki.authority is not None
+        if facts.algorithm != plan.pki.algorithm and not supplied:
             notes.append(f"{row.name} keeps its {facts.algorithm} key until it is rotated")
     return tuple(notes)
 

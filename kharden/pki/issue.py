@@ -28,6 +28,8 @@ BACKDATE = timedelta(minutes=5)
 _CURVES = {"ECDSA-P256": ec.SECP256R1, "ECDSA-P384": ec.SECP384R1}
 _RSA_BITS = {"RSA-2048": 2048, "RSA-3072": 3072, "RSA-4096": 4096}
 _RSA_EXPONENT = 65537
+# The names that spec.pki.algorithm takes.
+ALGORITHMS = (*_CURVES, *_RSA_BITS)
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

@@ -11,7 +11,8 @@ from kharden.pki.create import first_recipients, named_recipients
 from kharden.pki.due import authority_notes, why_due
 from kharden.pki.issue import issue_leaf
 from kharden.pki.stores import read_store, store_path, stores_present, write_store
-from kharden.pki.tree import LEAVES, SUPER_ADMIN
+from kharden.pki.supplied import check_unchanged
+from kharden.pki.tree import LEAVES, SUPER_ADMIN, SUPPLIED
 from kharden.pki.written import dump_data, dump_leaves, dump_roots, load_data, load_leaves, load_roots
 
 if TYPE_CHECKING:
@@ -87,13 +88,15 @@ def renew(plan: ClusterPlan, folder: Path, identities: Identities, now: datetime
     """The secrets in `folder`, made fit for `plan`, and what to say of what was done.
 
     Raises:
-        RefusedError: an authority that has expired would have to issue something.
+        RefusedError: an authority that has expired would have to issue something, or the spec names another one.
         MissingError: no identity opens a store that is needed.
         IntegrityError: a store is damaged, another cluster's, or its keys and certificates don't fit.
         WriteError: a store can't be written; the old one is whole.
     """
     shelf = _Shelf(plan, folder, identities)
     old = shelf.secrets()
+    if plan.pki.authority:
+        check_unchanged(plan.pki.authority, folder.parent, old.leaves.trust.authorities[SUPPLIED])
     due = _due(plan, old.leaves, now)
     new = _fit(plan, old, due, now)
     written = tuple(shelf.write(old, new))

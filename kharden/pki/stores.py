@@ -7,8 +7,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from kharden.errors import MissingError, RefusedError
-from kharden.seal import STORES, seal, settle, unseal
-from kharden.securefile import WriteError, make_folder, write
+from kharden.seal import STORES, seal, unseal
+from kharden.securefile import WriteError, make_folder, settle, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -68,6 +68,10 @@ AUTHORITIES = (
     AuthorityRow("people-ca", "kharden-people-ca", None, _CLIENT),
 )
 
+# The one that a user may supply. The others sign nothing that anybody outside the control plane looks at, and a front
+# proxy's or etcd's authority that signs for others too would let those in.
+SUPPLIED: AuthorityName = "ca"
+
 # One of each for every control plane: a stolen node's keys are that node's alone.
 LEAVES = (
     LeafRow("apiserver", "ca", "kube-apiserver", _SERVER, sans=api_server_sans, path="apiserver"),

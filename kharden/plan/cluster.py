@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kharden.errors import InputError
 from kharden.plan.endpoints import LOCAL_BALANCER_HOST, LOCAL_BALANCER_PORT
 from kharden.plan.model import (
+    AuthorityPlan,
     ClusterPlan,
     EncryptionPlan,
     IPAddress,
@@ -66,7 +67,7 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         pod_cidrs=spec.network.pod_cidrs,
         service_cidrs=spec.network.service_cidrs,
         dns_address=spec.network.service_cidrs[0][10],
-        pki=PkiPlan(spec.pki.algorithm, spec.pki.lifetimes.authority_days, spec.pki.lifetimes.leaf_days),
+        pki=_pki(spec),
         encryption=EncryptionPlan(spec.encryption.provider, spec.encryption.resources),
         audit_max_age_days=spec.audit.max_age_days,
         audit_max_backups=spec.audit.max_backups,
@@ -103,6 +104,17 @@ def _node(
         pod_ranges=ranges[node.name],
         routes=routes,
         runtime=_runtime(lab),
+    )
+
+
+def _pki(spec: Spec) -> PkiPlan:
+    own = spec.pki.authority
+    return PkiPlan(
+        algorithm=spec.pki.algorithm,
+        authority_days=spec.pki.lifetimes.authority_days,
+        leaf_days=spec.pki.lifetimes.leaf_days,
+        extra_sans=tuple(str(name) for name in spec.pki.extra_sans),
+        authority=AuthorityPlan(own.certificate, own.key) if own else None,
     )
 
 

@@ -24,12 +24,12 @@ class Sans:
 
 
 def api_server_sans(plan: ClusterPlan, node: NodePlan) -> Sans:
-    """Names of an API server: those kubeadm would use (its certlist.go), the local balancer and the external ones."""
+    """Names of an API server: those kubeadm would use (its certlist.go), the local balancer and the user's own."""
     services = tuple(network[1] for network in plan.service_cidrs)
     dns = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DNS_DOMAIN}"]
     dns += [node.name, "localhost"]
     addresses = [*services, node.address, ip_address(LOCAL_BALANCER_HOST)]
-    for name in plan.external:
+    for name in (*plan.external, *plan.pki.extra_sans):
         try:
             addresses.append(ip_address(name))
         except ValueError:

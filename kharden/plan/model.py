@@ -71,12 +71,27 @@ class NodePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorityPlan:
+    """The files of an authority that the user supplies, relative to the cluster's folder; the key's is sealed."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class PkiPlan:
-    """Key algorithm and lifetimes in days."""
+    """Key algorithm, lifetimes in days, and what the user adds.
+
+    Attributes:
+        extra_sans: more names and addresses of API servers.
+        authority: the cluster's authority; None: kharden makes it.
+    """
 
     algorithm: str
     authority_days: int
     leaf_days: int
+    extra_sans: tuple[str, ...]
+    authority: AuthorityPlan | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from kharden.spec.types import (
     ClusterName,
     Day,
     External,
+    FilePath,
     HostKey,
     KubernetesVersion,
     Name,
@@ -99,6 +100,15 @@ class Lifetimes(Section):
     """All other certificates; they are renewed in their last third."""
 
 
+class Authority(Section):
+    """A certificate authority of yours as the cluster's own, taken over when its keys are first made."""
+
+    certificate: FilePath
+    """Its self-signed certificate in PEM."""
+    key: FilePath
+    """Its private key in PEM, sealed with age for the identity of the roots; never in the clear."""
+
+
 class Pki(Section):
     """Keys and certificates."""
 
@@ -106,6 +116,10 @@ class Pki(Section):
     """Of every key."""
     lifetimes: Lifetimes = Lifetimes()
     """How long certificates are good for."""
+    extra_sans: Annotated[tuple[External, ...], Field(alias="extraSANs", max_length=100)] = ()
+    """More names and addresses in the API servers' certificates, besides those of endpoint.external."""
+    authority: Authority | None = None
+    """Present: the cluster's certificate authority is yours. Absent: kharden makes one."""
 
 
 class Encryption(Section):

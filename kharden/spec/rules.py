@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kharden.spec.network_rules import NETWORK_RULES
 from kharden.spec.object_rules import OBJECT_RULES
+from kharden.spec.pki_rules import PKI_RULES
 from kharden.spec.problems import Finding, KeyPath
 from kharden.spec.problems import duplicates as _duplicates
 
@@ -104,15 +105,6 @@ def external_names_differ(cluster: Cluster) -> Iterator[Finding]:
     return _duplicates((((*path, i), name) for i, name in enumerate(cluster.spec.endpoint.external)), "remove one")
 
 
-def leaves_end_before_authorities(cluster: Cluster) -> Iterator[Finding]:
-    """A certificate is worth nothing once its issuer's has expired."""
-    lifetimes = cluster.spec.pki.lifetimes
-    if lifetimes.leaf_days > lifetimes.authority_days:
-        remedy = f"write at most {lifetimes.authority_days}, or a larger authorityDays"
-        path = ("spec", "pki", "lifetimes", "leafDays")
-        yield Finding(path, "leaf certificates would outlive their authority", remedy)
-
-
 def encrypted_resources_are_stored(cluster: Cluster) -> Iterator[Finding]:
     """The API server refuses duplicates, what it doesn't store as a resource, and groups that moved."""
     path: KeyPath = ("spec", "encryption", "resources")
@@ -157,7 +149,7 @@ RULES: tuple[Rule, ...] = (
     control_planes_have_a_majority,
     external_names_differ,
     *NETWORK_RULES,
-    leaves_end_before_authorities,
+    *PKI_RULES,
     encrypted_resources_are_stored,
     rate_limits_differ,
     recipients_differ,

@@ -204,6 +204,16 @@ Text = Annotated[
         "one line of 1 to 500 characters",
     ),
 ]
+# Below the cluster's own folder: no way up or out, nothing hidden, nothing that a shell or a template would read.
+FilePath = Annotated[
+    str,
+    Matching(
+        "file_path",
+        r"(?=.{1,200}$)[A-Za-z0-9_][-A-Za-z0-9_.]*(\/[A-Za-z0-9_][-A-Za-z0-9_.]*)*",
+        "this isn't a path inside the cluster's folder",
+        "a path relative to cluster.yaml, without .., such as pki/ca.crt",
+    ),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Day = Annotated[date, BeforeValidator(_day), _schema("a day, such as 2027-01-31", format="date")]
 Address = Annotated[IPAddress, BeforeValidator(_address), _schema(_AN_ADDRESS), _as_text]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from kharden.plan.model import (
+    AuthorityPlan,
     ClusterPlan,
     EncryptionPlan,
     NodePlan,
@@ -36,6 +37,8 @@ class MakePlan(Protocol):
         leaf_days: int = ...,
         recipients: RecipientsPlan = ...,
         name: str = ...,
+        extra_sans: tuple[str, ...] = ...,
+        authority: AuthorityPlan | None = ...,
     ) -> ClusterPlan: ...
 
 
@@ -57,6 +60,8 @@ def _make_plan(
     leaf_days: int = 365,
     recipients: RecipientsPlan | None = None,
     name: str = "test",
+    extra_sans: tuple[str, ...] = (),
+    authority: AuthorityPlan | None = None,
 ) -> ClusterPlan:
     nodes = [
         _node(f"cp{i}", addresses.format(10 + i), "control-plane", first=i == 1) for i in range(1, control_planes + 1)
@@ -75,7 +80,7 @@ def _make_plan(
         pod_cidrs=(),
         service_cidrs=service_cidrs,
         dns_address=service_cidrs[0][10],
-        pki=PkiPlan(algorithm, authority_days, leaf_days),
+        pki=PkiPlan(algorithm, authority_days, leaf_days, extra_sans, authority),
         encryption=EncryptionPlan("secretbox", ("secrets",)),
         audit_max_age_days=30,
         audit_max_backups=10,

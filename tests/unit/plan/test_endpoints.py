@@ -34,6 +34,15 @@ def test_external_names_and_addresses_go_where_they_belong(planned: Planner) -> 
     assert sans.ip[-2:] == (ip_address("198.51.100.7"), ip_address("2001:db8::7"))
 
 
+def test_extra_names_come_after_the_external_ones(planned: Planner) -> None:
+    extra = ["k8s.example.org", "2001:db8::8"]
+    plan = planned(endpoint={"external": ["api.example.org"]}, pki={"extraSANs": extra})
+    sans = api_server_sans(plan, plan.nodes[0])
+    assert sans.dns[-2:] == ("api.example.org", "k8s.example.org")
+    assert sans.ip[-1] == ip_address("2001:db8::8")
+    assert etcd_sans(plan, plan.nodes[0]) == etcd_sans(planned(), planned().nodes[0])
+
+
 def test_nothing_stands_twice(planned: Planner) -> None:
     plan = planned(endpoint={"external": ["kubernetes.default", "192.0.2.11", "10.96.0.1"]})
     sans = api_server_sans(plan, plan.nodes[0])
