@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kharden.errors import InputError
 from kharden.plan.endpoints import LOCAL_BALANCER_HOST, LOCAL_BALANCER_PORT
 from kharden.plan.model import (
+    AccessPlan,
     AuthorityPlan,
     ClusterPlan,
     EncryptionPlan,
@@ -63,6 +64,7 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         endpoint_host=LOCAL_BALANCER_HOST,
         endpoint_port=LOCAL_BALANCER_PORT,
         external=tuple(str(name) for name in spec.endpoint.external),
+        access=AccessPlan(spec.access.api, spec.access.ssh, spec.access.node_ports),
         node_cidrs=spec.network.node_cidrs,
         pod_cidrs=spec.network.pod_cidrs,
         service_cidrs=spec.network.service_cidrs,

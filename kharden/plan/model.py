@@ -79,6 +79,15 @@ class AuthorityPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessPlan:
+    """Who is let in from outside of the cluster: to the API, to sshd, and to what services publish on nodes."""
+
+    api: tuple[IPNetwork, ...]
+    ssh: tuple[IPNetwork, ...]
+    node_ports: tuple[IPNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PkiPlan:
     """Key algorithm, lifetimes in days, and what the user adds.
 
@@ -147,6 +156,7 @@ class ClusterPlan:
     endpoint_host: str
     endpoint_port: int
     external: tuple[str, ...]
+    access: AccessPlan
     node_cidrs: tuple[IPNetwork, ...]
     pod_cidrs: tuple[IPNetwork, ...]
     service_cidrs: tuple[IPNetwork, ...]

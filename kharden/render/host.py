@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kharden.plan.endpoints import API_PORT, bracketed
 from kharden.render.artefact import Artefact
 from kharden.render.control_plane import ETCD_UID
+from kharden.render.firewall import firewall_files
 from kharden.render.text import render
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def host_files(plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image:
     """Everything of a node that doesn't depend on its role, in the order of its dependencies."""
     return (
         *_kernel(node),
+        *firewall_files(plan, node),
         _file("etc/sysusers.d/kharden.conf", {"etcd_uid": ETCD_UID}, restarts=("kharden-users.service",)),
         _file("etc/systemd/system/kharden-users.service", {}, restarts=("daemon-reload", "kharden-users.service")),
         *_runtime(node, pause_image),

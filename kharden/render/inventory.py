@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from kharden.plan.endpoints import API_PORT
+from kharden.plan.firewall import ETCD_CLIENT_PORT, ETCD_PEER_PORT, KUBELET_PORT, members
 from kharden.render.kubeadm import PATCHES
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
     control_plane = node.role == "control-plane"
     ports = [
         {"port": plan.endpoint_port, "programs": ["haproxy"]},
-        {"port": 10250, "programs": ["kubelet"]},
+        {"port": KUBELET_PORT, "programs": ["kubelet"]},
     ]
     if control_plane:
         ports += [
             {"port": API_PORT, "programs": ["kube-apiserver"]},
-            {"port": 2379, "programs": ["etcd"]},
-            {"port": 2380, "programs": ["etcd"]},
+            {"port": ETCD_CLIENT_PORT, "programs": ["etcd"]},
+            {"port": ETCD_PEER_PORT, "programs": ["etcd"]},
         ]
     authority = next(file for file in files.files if file.path == "/etc/haproxy/kubernetes-ca.crt")
     return {
@@ -95,10 +96,11 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
         "cpus": 2 if control_plane else 1,
         "disk_mib": {"/var/lib": 4000},
         "ports": ports,
-        "programs": ["runc", "haproxy", "nft", "conntrack", "ip", "systemctl"],
+        "programs": ["runc", "haproxy", "nft", "conntrack", "ip", "systemctl", "unshare"],
         "swap_allowed": False,
         "cgroup_version": [node.runtime.cgroup_version],
         "distribution": [{"id": "debian", "versions": ["12", "13"]}],
+        "ssh": {"port": node.ssh.port, "sources": [str(network) for network in members(plan, "ssh")]},
         "ca_sha256": hashlib.sha256(authority.content).hexdigest(),
     }
 

@@ -7,6 +7,7 @@ cluster.yaml, and what editors show.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -31,6 +32,7 @@ from kharden.spec.types import (
     UserName,
 )
 
+_EVERYBODY = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 API_VERSION = "kharden.dev/v1"
 
 
@@ -76,6 +78,20 @@ class Endpoint(Section):
 
     external: tuple[External, ...] = ()
     """They go into the API servers' certificates."""
+
+
+class Access(Section):
+    """From where connections from outside of the cluster are let in; everything else is dropped on the nodes.
+
+    Nodes always reach what they need of each other, and pods what they need of the API.
+    """
+
+    api: tuple[Network, ...] = ()
+    """Who may reach the API servers, besides nodes and pods."""
+    ssh: Annotated[tuple[Network, ...], Field(min_length=1)] = _EVERYBODY
+    """Who may reach sshd, besides pods, which never do. By default everybody, so that nobody is locked out."""
+    node_ports: tuple[Network, ...] = ()
+    """Who may reach NodePorts, hostPorts and external addresses of services, besides nodes and pods."""
 
 
 class NetworkSection(Section):
@@ -226,6 +242,8 @@ class Spec(Section):
     """The machines."""
     endpoint: Endpoint = Endpoint()
     """Under which names people reach the API."""
+    access: Access = Access()
+    """From where connections are let in."""
     network: NetworkSection
     """Address ranges and the plugin."""
     pki: Pki = Pki()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from kharden.spec.access_rules import ACCESS_RULES
 from kharden.spec.network_rules import NETWORK_RULES
 from kharden.spec.object_rules import OBJECT_RULES
 from kharden.spec.pki_rules import PKI_RULES
@@ -150,6 +151,7 @@ RULES: tuple[Rule, ...] = (
     external_names_differ,
     *NETWORK_RULES,
     *PKI_RULES,
+    *ACCESS_RULES,
     encrypted_resources_are_stored,
     rate_limits_differ,
     recipients_differ,

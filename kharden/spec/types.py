@@ -95,6 +95,8 @@ def _address(value: object) -> IPAddress:
 
 
 def _network(value: object) -> IPNetwork:
+    if isinstance(value, IPv4Network | IPv6Network):  # a default; what is read of a file is text
+        return value
     if not isinstance(value, str) or "%" in value or not _PREFIX.fullmatch(value, max(value.find("/"), 0)):
         raise _error("network", "this isn't an address range")
     try:

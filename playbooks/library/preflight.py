@@ -18,9 +18,9 @@ from ansible.module_utils.basic import AnsibleModule
 if TYPE_CHECKING:  # the same files, where mypy finds them
     from collections.abc import Callable
 
-    from playbooks.module_utils.kharden import sockets
+    from playbooks.module_utils.kharden import sessions, sockets
 else:
-    from ansible.module_utils.kharden import sockets
+    from ansible.module_utils.kharden import sessions, sockets
 
 DOCUMENTATION = r"""
 module: preflight
@@ -79,6 +79,11 @@ options:
             C(controller:NAME) (of control groups), C(lsm:NAME) or C(path:PATH).
         type: list
         elements: str
+      ssh:
+        description:
+          - What the firewall will let in to sshd, C(port) and C(sources) (address ranges). The connection that this run
+            came by must be among it.
+        type: dict
       ca_sha256:
         description:
           - The SHA-256 of the file that O(expectations.ca_path) must be, where it is. Another one means that the node
@@ -131,6 +136,7 @@ _EXPECTATIONS = {
     "distribution": {"type": "list", "elements": "dict"},
     "clock": {"type": "int"},
     "kernel_features": {"type": "list", "elements": "str"},
+    "ssh": {"type": "dict"},
     "ca_sha256": {"type": "str"},
     "ca_path": {"type": "path", "default": "/etc/kubernetes/pki/ca.crt"},
 }
@@ -162,6 +168,7 @@ def problems(expected: dict[str, Any]) -> list[Problem]:
         "distribution": distribution,
         "clock": clock,
         "kernel_features": kernel_features,
+        "ssh": ssh,
     }
     found = [
         problem for name, check in checks.items() if expected[name] is not None for problem in check(expected[name])
@@ -309,6 +316,25 @@ def has_module(name: str) -> bool:
     files = (folder / "modules.builtin", folder / "modules.dep")
     lines = (line for file in files if file.exists() for line in file.read_text().splitlines())
     return any(line.partition(":")[0].rpartition("/")[2].partition(".")[0].replace("-", "_") == under for line in lines)
+
+
+def ssh(wanted: dict[str, Any]) -> list[Problem]:
+    """The way by which this run came must stay open; the other side's address is the one that this node sees."""
+    found = sessions.connection()
+    sources = [ipaddress.ip_network(source) for source in wanted["sources"]]
+    if found is None:
+        what = "it can't be told from where this node is reached, so the firewall could lock everybody out"
+        return [Problem(what, "reach it by ssh")]
+    peer, port = found
+    if port != int(wanted["port"]):
+        what = f"ssh came in on port {port}, and the firewall would let in {wanted['port']} only"
+        return [Problem(what, f"write port: {port} into the node's ssh section")]
+    address = ipaddress.ip_address(peer)
+    address = getattr(address, "ipv4_mapped", None) or address
+    if any(address in source for source in sources):
+        return []
+    what = f"the firewall would lock out {address}, from where kharden reaches this node"
+    return [Problem(what, f"add {address}/{address.max_prefixlen} to spec.access.ssh")]
 
 
 def ca(path: str, wanted: str) -> list[Problem]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
-    from playbooks.module_utils.kharden import files, kernel, restarts, static_pods, units
+    from playbooks.module_utils.kharden import files, firewall, kernel, restarts, static_pods, units
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import files, kernel, restarts, static_pods, units
+    from ansible.module_utils.kharden import files, firewall, kernel, restarts, static_pods, units
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -25,7 +25,7 @@ description:
   - A restart counts only if it was seen. For a unit that is the time at which it became active, for a static pod a new
     process that answers the pod's probe.
   - What was seen to have restarted is struck off the list that C(converge) keeps on the node.
-  - Kernel parameters and modules are compared each time, so a value that was set by hand is put right.
+  - Kernel parameters, modules and the firewall's rules are compared each time, so what was set by hand is put right.
 version_added: "0.1.0"
 author:
   - The kharden authors
@@ -61,6 +61,10 @@ options:
     description: Where the list of what still has to restart lies.
     type: path
     default: /var/lib/kharden/pending.json
+  firewall:
+    description: The file of rules that kharden-firewall.service loads. It is loaded again where others are in force.
+    type: path
+    default: /etc/nftables.d/kharden.nft
   manifests:
     description: The folder of static pod manifests. A pod's own manifest says how to probe it.
     type: path
@@ -121,6 +125,7 @@ ARGUMENTS = {
     },
     "restarts": {"type": "list", "elements": "str", "default": []},
     "pending": {"type": "path", "default": restarts.PENDING},
+    "firewall": {"type": "path", "default": firewall.RULES},
     "manifests": {"type": "path", "default": static_pods.MANIFESTS},
     "steady": {"type": "float", "default": 2.0},
     "timeout": {"type": "int", "default": 180},
@@ -148,6 +153,7 @@ class Services:
         """Do everything, what others depend on first."""
         self._kernel()
         self._reload()
+        self._firewall()
         self._units()
         for name in self.asked:
             if name.startswith(restarts.STATIC_POD):
@@ -182,6 +188,12 @@ class Services:
         if ("daemon-reload" in self.asked or stale) and self._do("daemon-reload", "systemd"):
             units.systemctl("daemon-reload", timeout=self.timeout)
         self._done("daemon-reload")
+
+    def _firewall(self) -> None:
+        """Its unit stays active when its rules are changed by hand."""
+        asked = firewall.UNIT in self.asked
+        if firewall.UNIT in self.wanted and not asked and firewall.differs(self.params["firewall"]):
+            self.asked.append(firewall.UNIT)
 
     def _units(self) -> None:
         asked = [name for name in self.asked if _is_unit(name)]

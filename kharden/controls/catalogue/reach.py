@@ -7,6 +7,8 @@ from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, WORKER, Control, F
 
 _CLOSED = ("connection refused", "no answer")
 _UNAUTHORIZED = ("401",)
+# Who may connect at all is the firewall's business, and judged by its own controls.
+_DROPPED = ("no answer",)
 # Its own authorizer refuses the anonymous user (403) where authentication lets it pass as one.
 _REFUSED = ("401", "403")
 _PKI = "/etc/kubernetes/pki"
@@ -137,9 +139,9 @@ CONTROLS = (
         "critical",
         EVERYWHERE,
         (
-            Probe(10250, _UNAUTHORIZED, "/pods"),
-            Probe(10250, _UNAUTHORIZED, "/metrics"),
-            Probe(10250, _UNAUTHORIZED, "/configz"),
+            Probe(10250, _UNAUTHORIZED, "/pods", outside=_DROPPED),
+            Probe(10250, _UNAUTHORIZED, "/metrics", outside=_DROPPED),
+            Probe(10250, _UNAUTHORIZED, "/configz", outside=_DROPPED),
         ),
     ),
     Control(
@@ -165,10 +167,10 @@ CONTROLS = (
         "critical",
         CONTROL_PLANE,
         (
-            Probe(2379, ("TLS refused",), "/version"),
-            Probe(2379, ("TLS refused",), "/version", credential="kubelet"),
-            Probe(2380, ("TLS refused",), "/version"),
-            Probe(2380, ("TLS refused",), "/version", credential="kubelet"),
+            Probe(2379, ("TLS refused",), "/version", outside=_DROPPED),
+            Probe(2379, ("TLS refused",), "/version", credential="kubelet", outside=_DROPPED),
+            Probe(2380, ("TLS refused",), "/version", outside=_DROPPED),
+            Probe(2380, ("TLS refused",), "/version", credential="kubelet", outside=_DROPPED),
             # With etcd's own client certificate it does answer: the refusals above are about the credential.
             Probe(2379, ("200",), "/version", credential="etcd-client"),
         ),

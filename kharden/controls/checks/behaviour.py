@@ -20,6 +20,7 @@ class Probe:
     Attributes:
         outcomes: HTTP statuses as text, "connection refused", or "TLS refused" (an alert about our certificate).
         over_tls: whether TLS is spoken at all.
+        outside: what is right as well where another node asks, since the firewall drops that.
     """
 
     port: int
@@ -29,6 +30,7 @@ class Probe:
     credential: Credential = "none"
     headers: tuple[tuple[str, str], ...] = ()
     over_tls: bool = True
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ token or a secret object holds. What can't be observed is `{"error": reason}` in
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from kharden.observe.collector import cluster, files, kernel, probes, processes
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MESSAGE_LIMIT = 300
+_WAITING_AT_ONCE = 64
 
 
 def collect(request: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def collect(request: dict[str, Any]) -> dict[str, Any]:
         "sysctls": _each(kernel.sysctl, request["sysctls"]),
         "units": _each(kernel.unit, request["units"]),
         "handshakes": {key: _section(probes.handshake, **asked) for key, asked in request["handshakes"].items()},
-        "probes": {key: _section(probes.probe, **asked) for key, asked in request["probes"].items()},
+        "probes": _at_once(probes.probe, request["probes"]),
         "cluster": _section(_cluster, request["cluster"]),
     }
 
@@ -53,6 +55,13 @@ def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:
             },
             "audit": _section(cluster.audited, asked["audit_log"], scratch),
         }
+
+
+def _at_once(look: Callable[..., object], asked: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Connections that are dropped on the way take their whole time: they wait side by side."""
+    with ThreadPoolExecutor(_WAITING_AT_ONCE) as pool:
+        futures = {key: pool.submit(_section, look, **named) for key, named in asked.items()}
+        return {key: future.result() for key, future in futures.items()}
 
 
 def _each(look: Callable[[str], object], names: list[str]) -> dict[str, Any]:

@@ -21,13 +21,14 @@ def probe(check: Probe, view: View) -> Iterator[Finding]:
     """The answer to one request, for everyone who asked."""
     question = probe_question(view.node, check)
     for asker in askers(view.plan, view.node, check):
-        expected = f"{question.text}, from {asker.name}: {' or '.join(check.outcomes)}"
+        right = check.outcomes if asker == view.node else (*check.outcomes, *check.outside)
+        expected = f"{question.text}, from {asker.name}: {' or '.join(right)}"
         try:
             outcome = view.snapshot.facts(asker.name).at("probes", question.text, "outcome").text()
         except Unobserved as reason:  # the others still have something to say
             yield Finding(expected, str(reason), None)
         else:
-            yield Finding(expected, outcome, outcome in check.outcomes)
+            yield Finding(expected, outcome, outcome in right)
 
 
 def foreign_node(check: ForeignNodeRefused, view: View) -> Iterator[Finding]:

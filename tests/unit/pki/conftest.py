@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from kharden.plan.model import (
+    AccessPlan,
     AuthorityPlan,
     ClusterPlan,
     EncryptionPlan,
@@ -76,6 +77,7 @@ def _make_plan(
         endpoint_host="127.0.0.1",
         endpoint_port=7443,
         external=external,
+        access=AccessPlan((), (), ()),
         node_cidrs=(),
         pod_cidrs=(),
         service_cidrs=service_cidrs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import posixpath
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # Everything that is placed lies below one of these, and nothing of Debian's own does.
 ROOTS = (
     *("/etc/cni/net.d", "/etc/containerd", "/etc/haproxy", "/etc/kharden", "/etc/kubernetes", "/etc/systemd/system"),
-    *("/etc/modules-load.d", "/etc/sysctl.d", "/etc/sysusers.d", "/usr/local/bin", "/opt/cni/bin"),
+    *("/etc/modules-load.d", "/etc/nftables.d", "/etc/sysctl.d", "/etc/sysusers.d", "/usr/local/bin", "/opt/cni/bin"),
     *("/var/lib/kharden", "/var/lib/etcd", "/var/log/kubernetes"),
 )
 
@@ -225,6 +226,12 @@ CHANGES: tuple[Change, ...] = (
         {"/etc/kharden/api/admission.yaml", "namespaces.yaml"},
         {"namespaces.yaml"},
     ),
+    (
+        "access",
+        lambda plan: replace(plan, access=replace(plan.access, api=(ip_network("192.0.2.128/25"),))),
+        {"/etc/nftables.d/kharden.nft"},
+        {"/etc/nftables.d/kharden.nft"},
+    ),
 )
 
 
@@ -252,7 +259,9 @@ def test_another_runtime_changes_one_nodes_runtime(plan: ClusterPlan) -> None:
     }
 
 
-def test_one_node_more_changes_nothing_but_routes_on_the_others(case: str, plan: ClusterPlan, tmp_path: Path) -> None:
+def test_one_node_more_changes_only_routes_and_rules_on_the_others(
+    case: str, plan: ClusterPlan, tmp_path: Path
+) -> None:
     text = (GOLDEN / case / "cluster.yaml").read_text(encoding="utf-8")
     worker = text[text.index("    - name: w1\n") : text.index("  endpoint:\n" if case == "ha" else "  network:\n")]
     worker = worker.partition("    - name: w2\n")[0]
@@ -263,7 +272,8 @@ def test_one_node_more_changes_nothing_but_routes_on_the_others(case: str, plan:
     found = changed(rendered(plan), rendered(planned(path)))
     routes = {f"{node.name}:/etc/systemd/system/kharden-routes.service" for node in plan.nodes}
     ansible = {"ansible:hosts.yaml", "ansible:known_hosts", "ansible:ssh_config"}
-    assert {name for name in found if not name.startswith("w9:")} == routes | ansible
+    rules = {f"{node.name}:/etc/nftables.d/kharden.nft" for node in plan.nodes}
+    assert {name for name in found if not name.startswith("w9:")} == routes | rules | ansible
 
 
 def test_a_new_key_is_a_new_file_and_a_new_digest(plan: ClusterPlan) -> None:

@@ -1,0 +1,103 @@
+"""Who reaches which port of a node, and why: the one table. Pure functions of plan and node.
+
+What isn't here is dropped. Among it are the scheduler's 10259 and the controller manager's 10257, etcd's metrics on
+2381, the service proxy's 10249 and 10256 and the local balancer's 7443, which are for the node itself on loopback.
+Ports of Kubernetes: https://kubernetes.io/docs/reference/networking/ports-and-protocols/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
+from typing import TYPE_CHECKING, Literal
+
+from kharden.plan.endpoints import API_PORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kharden.plan.model import ClusterPlan, IPAddress, IPNetwork, NodePlan
+
+Family = Literal[4, 6]
+Protocol = Literal["tcp", "udp", "sctp"]
+# Where a connection may come from: the cluster's nodes, its control planes, its pods, or a list of spec.access.
+Place = Literal["nodes", "control-planes", "pods", "api", "ssh", "node-ports"]
+
+PLACES: tuple[Place, ...] = ("nodes", "control-planes", "pods", "api", "ssh", "node-ports")
+FAMILIES: tuple[Family, ...] = (4, 6)
+KUBELET_PORT = 10250
+ETCD_CLIENT_PORT = 2379
+ETCD_PEER_PORT = 2380
+# The interface behind which a node's own pods are, made by the bridge plugin.
+POD_INTERFACE = "cni0"
+# Where clouds answer machines about themselves, with credentials among it. Providers' documents: AWS, Azure, Google,
+# OpenStack and more (IPv4); AWS (fd00:ec2::254) and Google (fd20:ce::254) by IPv6.
+METADATA_ADDRESSES: tuple[IPAddress, ...] = (
+    ip_address("169.254.169.254"),
+    ip_address("fd00:ec2::254"),
+    ip_address("fd20:ce::254"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A port on which a node's own programs listen, from where it is reached, and what for."""
+
+    port: int
+    places: tuple[Place, ...]
+    reason: str
+    protocol: Protocol = "tcp"
+
+
+def openings(plan: ClusterPlan, node: NodePlan) -> tuple[Opening, ...]:  # noqa: ARG001  # ports of one's own come with the plan
+    """The ports of a node; pods are let in only where they are named."""
+    common = (
+        Opening(node.ssh.port, ("ssh",), "sshd, for people and for kharden"),
+        # Not from pods: what collects metrics in one needs a port of spec.network.ports.
+        Opening(KUBELET_PORT, ("control-planes",), "the API servers ask the kubelet for logs, exec and metrics"),
+    )
+    if node.role == "worker":
+        return common
+    return (
+        *common,
+        # A pod's way to the API's service address ends here, with the pod's own address.
+        Opening(API_PORT, ("nodes", "pods", "api"), "the API: kubelets, balancers, pods, and spec.access.api"),
+        Opening(ETCD_CLIENT_PORT, ("control-planes",), "etcd's clients: a control plane that joins adds its member"),
+        Opening(ETCD_PEER_PORT, ("control-planes",), "etcd's members among themselves"),
+    )
+
+
+def members(plan: ClusterPlan, place: Place) -> tuple[IPNetwork, ...]:
+    """The addresses of a place, of both families, without what other ranges of it hold."""
+    networks: dict[Place, Iterable[IPNetwork]] = {
+        "nodes": (_alone(node.address) for node in plan.nodes),
+        "control-planes": (_alone(node.address) for node in plan.control_planes),
+        "pods": plan.pod_cidrs,
+        "api": plan.access.api,
+        "ssh": plan.access.ssh,
+        "node-ports": plan.access.node_ports,
+    }
+    return collapsed(networks[place])
+
+
+def admits(plan: ClusterPlan, places: tuple[Place, ...], address: IPAddress) -> bool:
+    """Whether an address is of one of these places."""
+    return any(address in network for place in places for network in members(plan, place))
+
+
+def collapsed(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """The same addresses in as few ranges as can be, IPv4 first: nftables refuses sets in which ranges overlap."""
+    listed = tuple(networks)
+    return (
+        *collapse_addresses(network for network in listed if isinstance(network, IPv4Network)),
+        *collapse_addresses(network for network in listed if isinstance(network, IPv6Network)),
+    )
+
+
+def of_family(networks: Iterable[IPNetwork], family: Family) -> tuple[IPNetwork, ...]:
+    """Those of one family."""
+    return tuple(network for network in networks if network.version == family)
+
+
+def _alone(address: IPAddress) -> IPNetwork:
+    return ip_network(address)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The firewall in force against the file that says what it shall be.
+
+Rules that were changed by hand leave the unit that loaded them active, so they are compared on every run. nftables has
+no canonical text: the file is loaded in a network namespace of its own, which nothing is connected to, and what the
+kernel then lists is held against what it lists here. Nothing of the node is changed by that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .errors import NodeError
+from .units import run
+
+UNIT = "kharden-firewall.service"
+RULES = "/etc/nftables.d/kharden.nft"
+# The script is fixed; the file's name comes as its argument.
+_LIST = ("nft", "--stateless", "list", "table", "inet", "kharden")
+_ELSEWHERE = ("unshare", "--net", "sh", "-c", f'nft --file "$1" && exec {" ".join(_LIST)}', "sh")
+_SECONDS = 60
+
+
+def differs(rules: str = RULES) -> bool:
+    """Whether the table in force isn't what the file says; False where there is no file yet.
+
+    Raises:
+        NodeError: the file isn't one that nftables takes.
+    """
+    if not Path(rules).is_file():
+        return False
+    status, wanted = run([*_ELSEWHERE, rules], _SECONDS)
+    if status:
+        raise NodeError(f"{rules}: nft doesn't take it ({' '.join(wanted.split())[:200]}): apply the files again")
+    status, found = run(_LIST, _SECONDS)
+    return bool(status) or found != wanted
