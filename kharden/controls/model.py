@@ -28,6 +28,8 @@ class FromPlan(Enum):
     AUDIT_MAX_BACKUPS = "spec.audit.maxBackups"
     AUDIT_MAX_SIZE = "spec.audit.maxSizeMB"
     POD_PIDS_LIMIT = "spec.kubelet.podPidsLimit"
+    IMAGE_VERIFICATION = "spec.kubelet.imagePullCredentialsVerificationPolicy, or the preset's if that is stricter"
+    ADMISSION_PLUGINS = "the preset's plugins and spec.admission.plugins"
     SSH_PORT = "the node's ssh.port"
 
 

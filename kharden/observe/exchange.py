@@ -12,7 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from kharden.errors import InputError
 from kharden.observe.facts import Snapshot
 from kharden.observe.model import Observation
+from kharden.plan import policy
 from kharden.plan.model import ClusterPlan  # noqa: TC001  # pydantic reads it at run time
+from kharden.spec.presets import Preset
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,11 @@ class SuiteInput:
 
 _INPUT = TypeAdapter(SuiteInput)
 _OBSERVATION = TypeAdapter(Observation)
-# pydantic needs what the plan's annotations name, and the plan itself imports Path for type checkers only.
-_INPUT.rebuild(force=True, _types_namespace={"Path": Path})
+# pydantic needs what the plan's annotations name, and the plan itself imports these for type checkers only.
+_NAMED = {"Path": Path, "Preset": Preset} | {
+    kind.__name__: kind for kind in (policy.AdmissionPlan, policy.AuditPlan, policy.EncryptionPlan, policy.KubeletPlan)
+}
+_INPUT.rebuild(force=True, _types_namespace=_NAMED)
 _OBSERVATION.rebuild(force=True, _types_namespace={"datetime": datetime})
 
 

@@ -9,6 +9,7 @@ from kharden.controls import checks as kinds
 from kharden.observe import pods
 from kharden.observe.questions import askers, foreign_node_questions, handshake_question, probe_question
 from kharden.plan.endpoints import API_PORT, bracketed
+from kharden.spec import presets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,7 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
         else {pods.title(check): pods.pod(check) for check in own if isinstance(check, kinds.PodAdmission)},
         "objects": [check.path for check in own if isinstance(check, kinds.ObjectsAbsent)],
         "etcd": list(_ETCDCTL),
-        "stored": {name: stored_under(name) for name in plan.encryption.resources},
+        "stored": {name: stored_under(name) for name in encrypted_resources(plan)},
         "audit_log": _AUDIT_LOG,
     }
 
@@ -136,6 +137,11 @@ def settings_paths() -> tuple[tuple[str, ...], ...]:
         if isinstance(check, kinds.KubeletSetting | kinds.KubeletSettingWithin)
     )
     return tuple(dict.fromkeys(found))
+
+
+def encrypted_resources(plan: ClusterPlan) -> tuple[str, ...]:
+    """Resources that must lie encrypted in etcd: the cluster's own, and those that nobody may leave out unwaived."""
+    return tuple(dict.fromkeys((*plan.encryption.resources, *presets.ENCRYPTED_RESOURCES.least(plan.preset))))
 
 
 def stored_under(resource: str) -> str:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 API_FOLDER = "/etc/kharden/api"
 AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
 CLIENT_CA = "/etc/kubernetes/pki/client-ca.crt"
-# kubeadm's own value is NodeRestriction alone, and this flag replaces it.
-ADMISSION_PLUGINS = ("NodeRestriction", "PodSecurity", "EventRateLimit", "DenyServiceExternalIPs")
 _TLS_MINIMUM = "VersionTLS12"
 
 
@@ -28,14 +26,14 @@ def api_server(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("authorization-mode", "Node,RBAC", ("apiserver-authorization-modes",)),
         Argument("client-ca-file", CLIENT_CA),
         Argument("admission-control-config-file", f"{API_FOLDER}/admission.yaml"),
-        Argument("enable-admission-plugins", ",".join(ADMISSION_PLUGINS), ("apiserver-admission-plugins",)),
+        Argument("enable-admission-plugins", ",".join(plan.admission.plugins), ("apiserver-admission-plugins",)),
         Argument("encryption-provider-config", f"{API_FOLDER}/encryption.yaml", ("etcd-encryption-at-rest",)),
         Argument("encryption-provider-config-automatic-reload", "true"),
         Argument("audit-policy-file", f"{API_FOLDER}/audit-policy.yaml"),
         Argument("audit-log-path", AUDIT_LOG, ("apiserver-audit-log",)),
-        Argument("audit-log-maxage", str(plan.audit_max_age_days), ("apiserver-audit-log-age",)),
-        Argument("audit-log-maxbackup", str(plan.audit_max_backups), ("apiserver-audit-log-backups",)),
-        Argument("audit-log-maxsize", str(plan.audit_max_size_mb), ("apiserver-audit-log-size",)),
+        Argument("audit-log-maxage", str(plan.audit.max_age_days), ("apiserver-audit-log-age",)),
+        Argument("audit-log-maxbackup", str(plan.audit.max_backups), ("apiserver-audit-log-backups",)),
+        Argument("audit-log-maxsize", str(plan.audit.max_size_mb), ("apiserver-audit-log-size",)),
         Argument("kubelet-certificate-authority", "/etc/kubernetes/pki/ca.crt", ("apiserver-verifies-kubelets",)),
         Argument("service-account-extend-token-expiration", "false", ("apiserver-token-expiry",)),
         Argument("service-account-lookup", "true"),
@@ -69,8 +67,11 @@ def scheduler(plan: ClusterPlan) -> tuple[Argument, ...]:
 
 
 def etcd(plan: ClusterPlan) -> tuple[Argument, ...]:
-    """Flags of etcd beside kubeadm's own; etcd has no name for Go's ChaCha suites of TLS 1.2 with a minimum set."""
+    """Flags of etcd beside kubeadm's own; it takes Go's names of all our suites."""
     return (
-        Argument("tls-min-version", "TLS1.2"),
-        Argument("cipher-suites", ",".join(suite for suite in plan.tls_suites if "CHACHA" not in suite)),
+        Argument("tls-min-version", "TLS1.2", ("etcd-tls",)),
+        Argument("cipher-suites", ",".join(plan.tls_suites), ("etcd-tls",)),
+        # Their defaults, said aloud (STIG V-242379 and V-242380).
+        Argument("auto-tls", "false", ("etcd-self-made-certificates-off",)),
+        Argument("peer-auto-tls", "false", ("etcd-self-made-certificates-off",)),
     )

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kharden.errors import InputError
+from kharden.plan import policy
 from kharden.plan.endpoints import LOCAL_BALANCER_HOST, LOCAL_BALANCER_PORT
 from kharden.plan.model import (
     AccessPlan,
     AuthorityPlan,
     ClusterPlan,
-    EncryptionPlan,
     IPAddress,
     IPNetwork,
     NodePlan,
     PkiPlan,
-    RateLimit,
     RecipientsPlan,
     Route,
     RuntimePlan,
@@ -30,19 +29,6 @@ if TYPE_CHECKING:
 _NODE_MASK = {4: 24, 6: 64}
 # systemd's LimitNOFILE of containerd's own unit is infinity; this bound keeps programs that walk all descriptors quick.
 _FILE_LIMIT = 1048576
-# Go's names of the TLS 1.2 suites that are forward secret and authenticated; TLS 1.3 has its own.
-_SUITES = {
-    "ECDSA": (
-        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
-        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
-        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-    ),
-    "RSA": (
-        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
-        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
-    ),
-}
 
 
 def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPlan:
@@ -59,6 +45,7 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
     return ClusterPlan(
         name=cluster.metadata.name,
         spec_digest=spec_digest,
+        preset=spec.preset,
         kubernetes=spec.kubernetes.version,
         nodes=nodes,
         endpoint_host=LOCAL_BALANCER_HOST,
@@ -70,16 +57,11 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         service_cidrs=spec.network.service_cidrs,
         dns_address=spec.network.service_cidrs[0][10],
         pki=_pki(spec),
-        encryption=EncryptionPlan(spec.encryption.provider, spec.encryption.resources),
-        audit_max_age_days=spec.audit.max_age_days,
-        audit_max_backups=spec.audit.max_backups,
-        audit_max_size_mb=spec.audit.max_size_mb,
-        pod_security=spec.admission.pod_security,
-        event_rate_limits=tuple(
-            RateLimit(limit.type, limit.qps, limit.burst) for limit in spec.admission.event_rate_limits
-        ),
-        pod_pids_limit=spec.kubelet.pod_pids_limit,
-        tls_suites=_SUITES[spec.pki.algorithm.partition("-")[0]],
+        encryption=policy.encryption(spec),
+        audit=policy.audit(spec),
+        admission=policy.admission(spec),
+        kubelet=policy.kubelet(spec),
+        tls_suites=policy.tls_suites(spec),
         recipients=RecipientsPlan(
             spec.secrets.recipients.roots, spec.secrets.recipients.leaves, spec.secrets.recipients.data
         ),

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kharden.plan.policy import AdmissionPlan, AuditPlan, EncryptionPlan, KubeletPlan
+    from kharden.spec.presets import Preset
+
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 Role = Literal["control-plane", "worker"]
@@ -104,29 +107,12 @@ class PkiPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class EncryptionPlan:
-    """Encryption at rest of `resources` with `provider`, which stands first."""
-
-    provider: str
-    resources: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Argument:
     """A command line flag of a component and the controls that ask for it."""
 
     name: str
     value: str
     controls: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """A limit of the EventRateLimit admission plugin."""
-
-    type: str
-    qps: int
-    burst: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +131,14 @@ class ClusterPlan:
     Attributes:
         endpoint: host:port of the API for every host component, the balancer on each node itself.
         dns_address: the service address of the cluster's DNS (the tenth of the first service range, as kubeadm has it).
+        preset: what the cluster is measured by.
         tls_suites: cipher suites by Go's names, fitting the key algorithm; TLS 1.3 ignores them.
         lab: the nodes are containers on this machine.
     """
 
     name: str
     spec_digest: str
+    preset: Preset
     kubernetes: str
     nodes: tuple[NodePlan, ...]
     endpoint_host: str
@@ -163,12 +151,9 @@ class ClusterPlan:
     dns_address: IPAddress
     pki: PkiPlan
     encryption: EncryptionPlan
-    audit_max_age_days: int
-    audit_max_backups: int
-    audit_max_size_mb: int
-    pod_security: str
-    event_rate_limits: tuple[RateLimit, ...]
-    pod_pids_limit: int
+    audit: AuditPlan
+    admission: AdmissionPlan
+    kubelet: KubeletPlan
     tls_suites: tuple[str, ...]
     recipients: RecipientsPlan
     lab: bool

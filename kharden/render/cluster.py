@@ -90,7 +90,8 @@ def _node(plan: ClusterPlan, node: NodePlan, secrets: ControlPlaneSecrets | Work
     files = (*host_files(plan, node, secrets.authority, supply.image("pause").reference),)
     if isinstance(secrets, ControlPlaneSecrets):  # a worker's share has no field for a key
         files += (*api_server_files(plan, secrets), *pki_files(secrets), *kubeconfigs(plan, node, secrets))
-    files += kubeadm_files(plan, node, tags)
+    repositories = [image.reference.rpartition(":")[0] for image in supply.images]
+    files += kubeadm_files(plan, node, tags, repositories)
     return NodeFiles(
         node=node.name,
         folders=_folders(node),

@@ -26,20 +26,32 @@ def api_server_files(plan: ClusterPlan, secrets: ControlPlaneSecrets) -> tuple[A
     """What lies in /etc/kharden/api and is mounted into the API server."""
     return (
         _api_file("authentication", {}, controls=("apiserver-anonymous-limited",)),
+        _admission(plan),
         _api_file(
-            "admission",
+            "audit-policy",
             {
-                "event_rate_limits": [
-                    {"type": limit.type, "qps": limit.qps, "burst": limit.burst} for limit in plan.event_rate_limits
-                ],
-                "pod_security": plan.pod_security,
-                "pod_security_version": f"v{plan.minor}",
+                "reads": "Metadata" if plan.audit.reads else "None",
+                "contents": "RequestResponse" if plan.audit.contents else "Metadata",
             },
-            controls=("pod-security-enforced",),
+            controls=("apiserver-audit-log", "audit-keeps-secrets-out"),
         ),
-        _api_file("audit-policy", {}, controls=("apiserver-audit-log",)),
         _encryption(plan, secrets.encryption_keys),
     )
+
+
+def _admission(plan: ClusterPlan) -> Artefact:
+    own = plan.admission
+    values: dict[str, object] = {
+        "event_rate_limits": [
+            {"type": limit.type, "qps": limit.qps, "burst": limit.burst} for limit in own.event_rate_limits
+        ],
+        "pod_security": own.pod_security,
+        "pod_security_version": f"v{plan.minor}",
+        "exempt_namespaces": own.exempt_namespaces,
+        "exempt_usernames": own.exempt_usernames,
+        "exempt_runtime_classes": own.exempt_runtime_classes,
+    }
+    return _api_file("admission", values, controls=("pod-security-enforced",))
 
 
 def _api_file(name: str, values: dict[str, object], *, controls: tuple[str, ...]) -> Artefact:

@@ -11,21 +11,26 @@ from kharden.render.control_plane import ETCD_PKI, ETCD_UID
 from kharden.render.text import render
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kharden.plan.model import Argument, ClusterPlan, NodePlan
 
 _FOLDER = "/etc/kharden/kubeadm"
 PATCHES = f"{_FOLDER}/patches"
 
 
-def kubeadm_files(plan: ClusterPlan, node: NodePlan, tags: dict[str, str]) -> tuple[Artefact, ...]:
+def kubeadm_files(
+    plan: ClusterPlan, node: NodePlan, tags: dict[str, str], repositories: Sequence[str]
+) -> tuple[Artefact, ...]:
     """init.yaml on every node (its phases tell what shall be there), join.yaml on all but the first control plane.
 
     Args:
         plan: the cluster.
         node: the machine that the files are for.
         tags: image tags by image name ("etcd", "coredns"): kubeadm's own defaults may name others.
+        repositories: of every image that is brought to nodes, without tags.
     """
-    files = [_init(plan, node, tags)]
+    files = [_init(plan, node, tags, repositories)]
     if node.role == "control-plane":
         files.append(_etcd_patch())
     if not node.first:
@@ -51,7 +56,7 @@ def _registration(node: NodePlan) -> dict[str, object]:
     }
 
 
-def _init(plan: ClusterPlan, node: NodePlan, tags: dict[str, str]) -> Artefact:
+def _init(plan: ClusterPlan, node: NodePlan, tags: dict[str, str], repositories: Sequence[str]) -> Artefact:
     path = f"{_FOLDER}/init.yaml"
     values = _registration(node) | {
         "cluster": plan.name,
@@ -67,7 +72,7 @@ def _init(plan: ClusterPlan, node: NodePlan, tags: dict[str, str]) -> Artefact:
         "api_server_arguments": _as_extra_args(arguments.api_server(plan)),
         "controller_manager_arguments": _as_extra_args(arguments.controller_manager(plan)),
         "scheduler_arguments": _as_extra_args(arguments.scheduler(plan)),
-        "kubelet_configuration": _kubelet(plan, node).decode().strip(),
+        "kubelet_configuration": _kubelet(plan, node, repositories).decode().strip(),
         "conntrack_per_core": 32768 if node.runtime.kernel_settings else 0,
     }
     controls = {control for flag in arguments.api_server(plan) for control in flag.controls}
@@ -78,12 +83,24 @@ def _as_extra_args(flags: tuple[Argument, ...]) -> list[dict[str, str]]:
     return [{"name": flag.name, "value": flag.value} for flag in flags]
 
 
-def _kubelet(plan: ClusterPlan, node: NodePlan) -> bytes:
+def _kubelet(plan: ClusterPlan, node: NodePlan, repositories: Sequence[str]) -> bytes:
+    own = plan.kubelet
+    # The kubelet refuses a list under any other policy.
+    listed = own.image_verification == "NeverVerifyAllowlistedImages"
     return render(
         "etc/kharden/kubeadm/kubelet.yaml",
         {
-            "tls_suites": list(plan.tls_suites),
-            "pod_pids_limit": plan.pod_pids_limit,
+            "tls_suites": plan.tls_suites,
+            "pod_pids_limit": own.pod_pids_limit,
+            "system_reserved": dict(own.system_reserved),
+            "kube_reserved": dict(own.kube_reserved),
+            "eviction_hard": dict(own.eviction_hard),
+            "eviction_soft": dict(own.eviction_soft),
+            "eviction_soft_grace_period": dict(own.eviction_soft_grace_period),
+            "container_log_max_size": own.container_log_max_size,
+            "container_log_max_files": own.container_log_max_files,
+            "image_verification": own.image_verification,
+            "verified_by_us": sorted(repositories) if listed else [],
             "protect_kernel_defaults": node.runtime.kernel_settings,
             "cgroup_driver": node.runtime.cgroup_driver,
             "fail_cgroup_v1": node.runtime.cgroup_version != 1,

@@ -34,7 +34,9 @@ def manifest_location(manifest: Manifest) -> str:
 def cluster_manifests(plan: ClusterPlan) -> tuple[Manifest, ...]:
     """Namespaces with their Pod Security labels and default service accounts that hand out no token."""
     namespaces = [{"name": name, "level": level, "reason": reason} for name, level, reason in _SYSTEM]
-    namespaces.append({"name": "default", "level": plan.pod_security, "reason": "The level of admission.podSecurity."})
+    namespaces.append(
+        {"name": "default", "level": plan.admission.pod_security, "reason": "The level of admission.podSecurity."}
+    )
     values = {"namespaces": namespaces, "version": f"v{plan.minor}"}
     names = ("namespaces.yaml", "service-accounts.yaml")
     return tuple(Manifest(name, render(f"cluster/{name}", values)) for name in names)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kharden.report.model import Judgement, Report
-    from kharden.spec.model import Waiver
+    from kharden.spec.policy import Waiver
 
 SCHEMA = 1
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from kharden.controls import Control
     from kharden.observe.model import Observation
-    from kharden.spec.model import Waiver
+    from kharden.spec.policy import Waiver
 
 Verdict = Literal["pass", "fail", "waived", "manual", "unknown", "not-applicable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

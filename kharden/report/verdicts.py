@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kharden.plan.model import ClusterPlan
     from kharden.report.model import Verdict
-    from kharden.spec.model import Waiver
+    from kharden.spec.policy import Waiver
 
 
 def judge(plan: ClusterPlan, observations: Sequence[Observation], waivers: Sequence[Waiver], now: datetime) -> Report:

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from kharden.spec.namespaces import Namespace
 from kharden.spec.node_marks import LabelKey, LabelValue, Taint, Zone
+from kharden.spec.policy import Admission, Audit, Encryption, Kubelet, Waiver
+from kharden.spec.presets import Preset
 from kharden.spec.section import Section
 from kharden.spec.types import (
     Address,
     ClusterName,
-    Day,
     External,
     FilePath,
     HostKey,
@@ -27,8 +28,6 @@ from kharden.spec.types import (
     Network,
     Port,
     Recipient,
-    Resource,
-    Text,
     UserName,
 )
 
@@ -138,56 +137,6 @@ class Pki(Section):
     """Present: the cluster's certificate authority is yours. Absent: kharden makes one."""
 
 
-class Encryption(Section):
-    """Encryption at rest, in etcd. New objects are never written in plain."""
-
-    provider: Literal["secretbox", "aescbc"] = "secretbox"
-    """`secretbox`: XSalsa20 and Poly1305, authenticated. `aescbc`: where a standard asks for AES."""
-    resources: Annotated[tuple[Resource, ...], Field(min_length=1)] = ("secrets", "configmaps")
-    """Which resources of the API are encrypted."""
-
-
-class Audit(Section):
-    """Rotation of the API server's audit log (CIS 1.2.17 to 1.2.19 ask for at least 30 days, 10 files, 100 MB)."""
-
-    max_age_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    """How many days a file is kept."""
-    max_backups: Annotated[int, Field(ge=1, le=1000)] = 10
-    """How many files are kept."""
-    max_size_mb: Annotated[int, Field(alias="maxSizeMB", ge=1, le=2000)] = 100
-    """The size at which a new file begins."""
-
-
-class RateLimit(Section):
-    """One limit of the EventRateLimit admission plugin."""
-
-    type: Literal["Server", "Namespace", "User", "SourceAndObject"]
-    """What shares the limit."""
-    qps: Annotated[int, Field(ge=1, le=100000)]
-    """Events a second."""
-    burst: Annotated[int, Field(ge=1, le=1000000)]
-    """Events at once."""
-
-
-class Admission(Section):
-    """What is let in."""
-
-    pod_security: Literal["privileged", "baseline", "restricted"] = "restricted"
-    """The Pod Security Standard that is enforced where a namespace has no label of its own."""
-    event_rate_limits: Annotated[tuple[RateLimit, ...], Field(min_length=1)] = (
-        RateLimit(type="Server", qps=500, burst=5000),
-        RateLimit(type="Namespace", qps=50, burst=100),
-    )
-    """So that no one drowns the API server in events; each type at most once."""
-
-
-class Kubelet(Section):
-    """The nodes' agent."""
-
-    pod_pids_limit: Annotated[int, Field(ge=64, le=65536)] = 4096
-    """How many processes a pod may have."""
-
-
 class Artifacts(Section):
     """Where programs and images come from."""
 
@@ -213,19 +162,6 @@ class SecretsSection(Section):
     """Who can open them."""
 
 
-class Waiver(Section):
-    """A control that is knowingly not met, until a day."""
-
-    control: Name
-    """The control's id in the report."""
-    owner: Text
-    """Who answers for it."""
-    reason: Text
-    """Why; the report shows it."""
-    expires: Day
-    """Until when it holds."""
-
-
 class LabSection(Section):
     """The nodes are containers on this machine, made by `lab.up`. `lab: {}` takes the defaults."""
 
@@ -236,6 +172,10 @@ class LabSection(Section):
 class Spec(Section):
     """All that a person decides."""
 
+    preset: Preset = "cis"
+    """What the rest is measured by; [this table](presets.md) says what each preset decides. `baseline`: nothing in
+    plaintext and nobody anonymous, but most workloads run as they are. `cis`: as the CIS Kubernetes Benchmark asks.
+    `stig`: also as DISA's Kubernetes STIG asks, where a setting can."""
     kubernetes: Kubernetes
     """Which Kubernetes."""
     nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=5000)]
@@ -251,7 +191,7 @@ class Spec(Section):
     encryption: Encryption = Encryption()
     """Encryption at rest."""
     audit: Audit = Audit()
-    """Rotation of the audit log."""
+    """The audit log."""
     admission: Admission = Admission()
     """What is let in."""
     kubelet: Kubelet = Kubelet()
@@ -263,7 +203,7 @@ class Spec(Section):
     secrets: SecretsSection = SecretsSection()
     """The sealed stores beside cluster.yaml."""
     waivers: tuple[Waiver, ...] = ()
-    """Controls that are knowingly not met."""
+    """Controls that are knowingly not met. A value that is weaker than the preset's needs one."""
     lab: LabSection | None = None
     """Present: the nodes are containers on this machine."""
 

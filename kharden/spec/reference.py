@@ -6,11 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 from kharden.spec import schema
+from kharden.spec.presets import SETTINGS
 from kharden.spec.problems import dotted
 
 if TYPE_CHECKING:
+    from kharden.spec.problems import KeyPath
     from kharden.spec.schema import Schema
 
+_BY_PRESET = frozenset(setting.key for setting in SETTINGS)
 _HEAD = """\
 # cluster.yaml
 
@@ -31,11 +34,11 @@ This line at its top lets an editor check it while you type:
 
 def reference() -> str:
     """Markdown: a table for each section, outermost first."""
-    return "\n".join([_HEAD, *(_section(dotted(path), described) for path, described in schema.sections())])
+    return "\n".join([_HEAD, *(_section(path, described) for path, described in schema.sections())])
 
 
-def _section(path: str, described: Schema) -> str:
-    title = f"`{path.replace('[0]', '[]')}`" if path else "The outermost section"
+def _section(path: KeyPath, described: Schema) -> str:
+    title = f"`{dotted(path).replace('[0]', '[]')}`" if path else "The outermost section"
     lines = [
         f"## {title}",
         "",
@@ -44,20 +47,25 @@ def _section(path: str, described: Schema) -> str:
         "| key | takes | default | meaning |",
         "|---|---|---|---|",
     ]
-    lines += [_row(key, described) for key in described["properties"]]
+    lines += [_row(path, key, described) for key in described["properties"]]
     return "\n".join(lines) + "\n"
 
 
-def _row(key: str, described: Schema) -> str:
+def _row(path: KeyPath, key: str, described: Schema) -> str:
     outer: Schema = described["properties"][key]
     inner = schema.resolved(outer)
     takes = schema.takes(inner)
     if "items" in inner:
         takes += f", each item {schema.takes(schema.resolved(inner['items']))}"
-    default = "see its own table" if "properties" in inner else "none"
+    meaning = " ".join((outer.get("description") or inner["description"]).split())
+    return f"| `{key}` | {takes} | {_default((*path, key), described, outer, inner)} | {meaning} |"
+
+
+def _default(path: KeyPath, described: Schema, outer: Schema, inner: Schema) -> str:
+    if path[-1] in described.get("required", ()):
+        return "required"
     if "default" in outer:
-        default = f"`{json.dumps(outer['default'])}`"
-    if key in described.get("required", ()):
-        default = "required"
-    meaning = (outer.get("description") or inner["description"]).replace("\n", " ")
-    return f"| `{key}` | {takes} | {default} | {meaning} |"
+        return f"`{json.dumps(outer['default'])}`"
+    if path in _BY_PRESET:
+        return "the preset's"
+    return "see its own table" if "properties" in inner else "none"

@@ -13,8 +13,8 @@ from kharden.spec.access_rules import ACCESS_RULES
 from kharden.spec.network_rules import NETWORK_RULES
 from kharden.spec.object_rules import OBJECT_RULES
 from kharden.spec.pki_rules import PKI_RULES
-from kharden.spec.problems import Finding, KeyPath
-from kharden.spec.problems import duplicates as _duplicates
+from kharden.spec.policy_rules import POLICY_RULES
+from kharden.spec.problems import Finding, KeyPath, duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +27,6 @@ SUPPORTED_MINORS = ("1.36",)
 
 # Ansible gives these a meaning of its own in an inventory; "kubernetes" is a name in every API server's certificate.
 _RESERVED_NAMES = frozenset({"all", "ungrouped", "localhost", "kubernetes"})
-
-# k8s.io/apiserver pkg/apis/apiserver/validation/validation_encryption.go, validateResourceNames.
-_NOT_STORED = frozenset({"apiserveripinfo", "serviceipallocations", "servicenodeportallocations"})
-_OTHER_GROUP = {"events.k8s.io": "events", "extensions": "the resource's new group"}
 
 _NODES: KeyPath = ("spec", "nodes")
 
@@ -46,7 +42,7 @@ def broken(cluster: Cluster, folder: str) -> Iterator[Finding]:
 def node_names_differ(cluster: Cluster) -> Iterator[Finding]:
     """Names are lower-case by their type, so they can't differ by case alone."""
     names = (((*_NODES, i, "name"), node.name) for i, node in enumerate(cluster.spec.nodes))
-    return _duplicates(names, "give each node a name of its own")
+    return duplicates(names, "give each node a name of its own")
 
 
 def node_names_are_free(cluster: Cluster) -> Iterator[Finding]:
@@ -59,7 +55,7 @@ def node_names_are_free(cluster: Cluster) -> Iterator[Finding]:
 def node_addresses_differ(cluster: Cluster) -> Iterator[Finding]:
     """One machine is one node."""
     addresses = (((*_NODES, i, "address"), node.address) for i, node in enumerate(cluster.spec.nodes))
-    return _duplicates(addresses, "give each node an address of its own")
+    return duplicates(addresses, "give each node an address of its own")
 
 
 def host_keys_differ(cluster: Cluster) -> Iterator[Finding]:
@@ -69,7 +65,7 @@ def host_keys_differ(cluster: Cluster) -> Iterator[Finding]:
         for i, node in enumerate(cluster.spec.nodes)
         for j, key in enumerate(node.ssh.host_keys)
     )
-    return _duplicates(keys, "scan the keys again; make new ones on a machine that was copied from another")
+    return duplicates(keys, "scan the keys again; make new ones on a machine that was copied from another")
 
 
 def hosts_are_pinned(cluster: Cluster) -> Iterator[Finding]:
@@ -103,27 +99,7 @@ def version_is_supported(cluster: Cluster) -> Iterator[Finding]:
 def external_names_differ(cluster: Cluster) -> Iterator[Finding]:
     """A certificate names each once."""
     path: KeyPath = ("spec", "endpoint", "external")
-    return _duplicates((((*path, i), name) for i, name in enumerate(cluster.spec.endpoint.external)), "remove one")
-
-
-def encrypted_resources_are_stored(cluster: Cluster) -> Iterator[Finding]:
-    """The API server refuses duplicates, what it doesn't store as a resource, and groups that moved."""
-    path: KeyPath = ("spec", "encryption", "resources")
-    resources = cluster.spec.encryption.resources
-    yield from _duplicates((((*path, i), name) for i, name in enumerate(resources)), "remove one")
-    for i, name in enumerate(resources):
-        if name in _NOT_STORED:
-            yield Finding((*path, i), "this can't be encrypted", "remove it")
-        group = name.partition(".")[2]
-        if group in _OTHER_GROUP:
-            yield Finding((*path, i), "objects of this group are stored in another", f"write {_OTHER_GROUP[group]}")
-
-
-def rate_limits_differ(cluster: Cluster) -> Iterator[Finding]:
-    """With two limits of one type, the stricter holds and the other misleads."""
-    path: KeyPath = ("spec", "admission", "eventRateLimits")
-    limits = enumerate(cluster.spec.admission.event_rate_limits)
-    return _duplicates((((*path, i, "type"), limit.type) for i, limit in limits), "keep one limit of each type")
+    return duplicates((((*path, i), name) for i, name in enumerate(cluster.spec.endpoint.external)), "remove one")
 
 
 def recipients_differ(cluster: Cluster) -> Iterator[Finding]:
@@ -131,13 +107,7 @@ def recipients_differ(cluster: Cluster) -> Iterator[Finding]:
     recipients = cluster.spec.secrets.recipients
     for store in ("roots", "leaves", "data"):
         path: KeyPath = ("spec", "secrets", "recipients", store)
-        yield from _duplicates((((*path, i), one) for i, one in enumerate(getattr(recipients, store))), "remove one")
-
-
-def waivers_differ(cluster: Cluster) -> Iterator[Finding]:
-    """One control, one owner, one day."""
-    waivers = ((("spec", "waivers", i, "control"), waiver.control) for i, waiver in enumerate(cluster.spec.waivers))
-    return _duplicates(waivers, "keep one waiver of each control")
+        yield from duplicates((((*path, i), one) for i, one in enumerate(getattr(recipients, store))), "remove one")
 
 
 RULES: tuple[Rule, ...] = (
@@ -152,9 +122,7 @@ RULES: tuple[Rule, ...] = (
     *NETWORK_RULES,
     *PKI_RULES,
     *ACCESS_RULES,
-    encrypted_resources_are_stored,
-    rate_limits_differ,
+    *POLICY_RULES,
     recipients_differ,
     *OBJECT_RULES,
-    waivers_differ,
 )

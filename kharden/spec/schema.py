@@ -91,7 +91,7 @@ def resolved(schema: Schema) -> Schema:
 
 
 def _tidied(schema: Any) -> Any:  # noqa: ANN401  # JSON
-    """Without the model's class names, nulls (no field takes one) and defaults that a section's own fields have."""
+    """Without the model's class names, nulls (no key takes one) and defaults that a section's own keys have."""
     if isinstance(schema, list):
         return [_tidied(item) for item in schema]
     if not isinstance(schema, dict):

@@ -216,6 +216,36 @@ FilePath = Annotated[
         "a path relative to cluster.yaml, without .., such as pki/ca.crt",
     ),
 ]
+# pkg/kubelet/eviction/helpers.go: a quantity, or a share of the whole.
+Threshold = Annotated[
+    str,
+    Matching(
+        "threshold",
+        r"(100|[1-9]?[0-9])(\.[0-9]{1,2})?%|[1-9][0-9]{0,14}(k|M|G|T|Ki|Mi|Gi|Ti)?",
+        "this is neither a quantity nor a share",
+        "a quantity or a share, such as 100Mi or 10%",
+    ),
+]
+# time.ParseDuration of Go, in whole seconds, minutes and hours.
+Duration = Annotated[
+    str,
+    Matching(
+        "duration",
+        r"(?=.)([1-9][0-9]{0,3}h)?([1-9][0-9]{0,3}m)?([1-9][0-9]{0,4}s)?",
+        "this isn't a duration",
+        "a duration, such as 90s or 5m or 1h30m",
+    ),
+]
+# A name as authenticators give it, such as system:serviceaccount:backup:agent or jane@example.org.
+ApiUser = Annotated[
+    str,
+    Matching(
+        "api_user",
+        r"[A-Za-z0-9][-A-Za-z0-9._:@/]{0,252}",
+        "this isn't a user of the API",
+        "a user of the API, such as system:serviceaccount:backup:agent",
+    ),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Day = Annotated[date, BeforeValidator(_day), _schema("a day, such as 2027-01-31", format="date")]
 Address = Annotated[IPAddress, BeforeValidator(_address), _schema(_AN_ADDRESS), _as_text]

@@ -8,14 +8,14 @@ from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, Control
 CONTROLS = (
     Control(
         "pod-security-enforced",
-        "Privileged pods, root pods and pods with the host's files or network are refused, restricted ones admitted",
+        "Privileged pods, pods with the host's files or network, (restricted) root pods are refused, others admitted",
         "critical",
         CONTROL_PLANE,
         (
             PodAdmission("", admitted=True),
             PodAdmission("privileged", admitted=False),
             PodAdmission("host-path", admitted=False),
-            PodAdmission("root", admitted=False),
+            PodAdmission("root", admitted=False, standard="restricted"),
             PodAdmission("host-network", admitted=False),
         ),
     ),

@@ -72,6 +72,7 @@ CONTROLS = (
                 _API,
                 "enable-admission-plugins",
                 ("NodeRestriction", "PodSecurity", "EventRateLimit", "DenyServiceExternalIPs"),
+                FromPlan.ADMISSION_PLUGINS,
             ),
             ArgumentEquals(_API, "admission-control-config-file", f"{_FOLDER}/admission.yaml"),
         ),

@@ -138,8 +138,8 @@ CONTROLS = (
         "etcd-self-made-certificates-off",
         "etcd never makes its own certificates",
         "critical",
-        ArgumentLacks(_ETCD, "auto-tls", ("true", "")),
-        ArgumentLacks(_ETCD, "peer-auto-tls", ("true", "")),
+        ArgumentEquals(_ETCD, "auto-tls", "false"),
+        ArgumentEquals(_ETCD, "peer-auto-tls", "false"),
     ),
     _control(
         "etcd-tls",

@@ -21,6 +21,15 @@ _FILE_ONLY = (
     "tls-private-key-file",
 )
 
+# Images that are brought to nodes, by their repositories: nobody pulls them, so there is no credential to show.
+_OWN_IMAGES = tuple(
+    f"registry.k8s.io/{name}"
+    for name in (
+        *("coredns/coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"),
+        "pause",
+    )
+)
+
 
 def _control(identifier: str, title: str, severity: Severity, *checks: Check) -> Control:
     return Control(identifier, title, severity, EVERYWHERE, checks)
@@ -100,6 +109,13 @@ CONTROLS = (
         "Containers get the runtime's seccomp profile unless they say otherwise",
         "high",
         KubeletSetting(("seccompDefault",), value=True),
+    ),
+    _control(
+        "kubelet-images-verified",
+        "A pod gets an image that is already on the node only if it could pull it itself",
+        "medium",
+        KubeletSetting(("imagePullCredentialsVerificationPolicy",), FromPlan.IMAGE_VERIFICATION),
+        KubeletSettingWithin(("preloadedImagesVerificationAllowlist",), _OWN_IMAGES, may_be_empty=True),
     ),
     _control(
         "kubelet-protects-kernel-settings",

@@ -54,10 +54,11 @@ class KubeletSetting:
 
 @dataclass(frozen=True, slots=True)
 class KubeletSettingWithin:
-    """A list that the running kubelet reports of itself: not empty, and no item but these."""
+    """A list that the running kubelet reports of itself: no item but these, and one at least unless `may_be_empty`."""
 
     path: tuple[str, ...]
     items: tuple[str, ...]
+    may_be_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,12 @@ class PodAdmission:
     Attributes:
         feature: what it adds to a pod that meets the restricted Pod Security Standard; "" adds nothing.
         admitted: whether it must be let in.
+        standard: the mildest Pod Security Standard that has a say in it; a cluster with a milder one isn't asked.
     """
 
     feature: Literal["", "privileged", "host-path", "root", "host-network"]
     admitted: bool
+    standard: Literal["baseline", "restricted"] = "baseline"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,11 +62,12 @@ class ArgumentAbsent:
 
 @dataclass(frozen=True, slots=True)
 class ArgumentContains:
-    """The flag's comma-separated value has all of these items."""
+    """The flag's comma-separated value has all of these items, and those that the cluster's own specification names."""
 
     program: str
     name: str
     items: tuple[str, ...]
+    planned: FromPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,11 @@ def absent(check: ArgumentAbsent, view: View) -> Iterator[Finding]:
 
 def contains(check: ArgumentContains, view: View) -> Iterator[Finding]:
     """A list has all of these."""
-    expected = f"{check.program} --{check.name} with {', '.join(check.items)}"
+    planned = str(resolve(check.planned, view)).split(",") if check.planned else []
+    items = tuple(dict.fromkeys((*check.items, *planned)))
+    expected = f"{check.program} --{check.name} with {', '.join(items)}"
     for values in _values(check.program, check.name, view):
-        yield Finding(expected, _said(values), len(values) == 1 and set(check.items) <= set(_items(values)))
+        yield Finding(expected, _said(values), len(values) == 1 and set(items) <= set(_items(values)))
 
 
 def lacks(check: ArgumentLacks, view: View) -> Iterator[Finding]:

@@ -9,7 +9,8 @@ from kharden.observe import pods
 from kharden.observe.examine.view import resolve
 from kharden.observe.facts import Unobserved
 from kharden.observe.model import Finding
-from kharden.observe.request import settings_asker, settings_paths
+from kharden.observe.request import encrypted_resources, settings_asker, settings_paths
+from kharden.spec import presets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,8 @@ def kubelet_setting_within(check: KubeletSettingWithin, view: View) -> Iterator[
     value = found[0] if found else []
     items = [str(item) for item in value] if isinstance(value, list) else [str(value)]
     expected = f"kubelet {'.'.join(check.path)} with nothing but {', '.join(check.items)}"
-    yield Finding(expected, ", ".join(items) or "not said", bool(items) and set(items) <= set(check.items))
+    right = set(items) <= set(check.items) and (bool(items) or check.may_be_empty)
+    yield Finding(expected, ", ".join(items) or "not said", right)
 
 
 def _setting(path: tuple[str, ...], view: View) -> list[object]:
@@ -60,6 +62,9 @@ def _setting(path: tuple[str, ...], view: View) -> list[object]:
 
 def pod_admission(check: PodAdmission, view: View) -> Iterator[Finding]:
     """Whether a pod was let in, and that it was Pod Security which refused it."""
+    asked_for = presets.POD_SECURITY.stricter(view.plan.admission.pod_security, view.plan.preset)
+    if presets.POD_SECURITY_ORDER.index(check.standard) > presets.POD_SECURITY_ORDER.index(asked_for):
+        return
     answer = view.facts.at("cluster", "pods", pods.title(check))
     admitted, reason, message = answer.at("admitted").flag(), answer.at("reason").text(), answer.at("message").text()
     said = "admitted" if admitted else f"{reason}: {message}"
@@ -90,7 +95,7 @@ def objects_absent(check: ObjectsAbsent, view: View) -> Iterator[Finding]:
 def encrypted(_: EncryptedAtRest, view: View) -> Iterator[Finding]:
     """Every value in etcd begins with the provider's prefix; none at all proves nothing."""
     prefix = f"k8s:enc:{view.plan.encryption.provider}:"
-    for resource in view.plan.encryption.resources:
+    for resource in encrypted_resources(view.plan):
         facts = view.facts.at("cluster", "etcd", resource)
         counts = {begins: count.number() for begins, count in facts.at("prefixes").table().items()}
         plain, names = facts.at("plain_count").number(), facts.at("plain").texts()

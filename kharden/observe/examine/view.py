@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kharden.controls import FromPlan
+from kharden.spec import presets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +42,14 @@ def resolve(value: FromPlan, view: View) -> str | int:
     values: dict[FromPlan, str | int] = {
         FromPlan.NODE_NAME: view.node.name,
         FromPlan.NODE_USER: f"system:node:{view.node.name}",
-        FromPlan.AUDIT_MAX_AGE: view.plan.audit_max_age_days,
-        FromPlan.AUDIT_MAX_BACKUPS: view.plan.audit_max_backups,
-        FromPlan.AUDIT_MAX_SIZE: view.plan.audit_max_size_mb,
-        FromPlan.POD_PIDS_LIMIT: view.plan.pod_pids_limit,
+        FromPlan.AUDIT_MAX_AGE: view.plan.audit.max_age_days,
+        FromPlan.AUDIT_MAX_BACKUPS: view.plan.audit.max_backups,
+        FromPlan.AUDIT_MAX_SIZE: view.plan.audit.max_size_mb,
+        FromPlan.POD_PIDS_LIMIT: view.plan.kubelet.pod_pids_limit,
+        FromPlan.IMAGE_VERIFICATION: presets.IMAGE_VERIFICATION.stricter(
+            view.plan.kubelet.image_verification, view.plan.preset
+        ),
+        FromPlan.ADMISSION_PLUGINS: ",".join(view.plan.admission.plugins),
         FromPlan.SSH_PORT: view.node.ssh.port,
     }
     return values[value]

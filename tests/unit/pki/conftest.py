@@ -10,7 +10,6 @@ from kharden.plan.model import (
     AccessPlan,
     AuthorityPlan,
     ClusterPlan,
-    EncryptionPlan,
     NodePlan,
     PkiPlan,
     RecipientsPlan,
@@ -18,6 +17,7 @@ from kharden.plan.model import (
     RuntimePlan,
     SshPlan,
 )
+from kharden.plan.policy import AdmissionPlan, AuditPlan, EncryptionPlan, KubeletPlan
 from kharden.seal import STORES, Identities, load_or_create_identity
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def _make_plan(
     return ClusterPlan(
         name=name,
         spec_digest="",
+        preset="cis",
         kubernetes="1.36.3",
         nodes=tuple(nodes),
         endpoint_host="127.0.0.1",
@@ -84,12 +85,9 @@ def _make_plan(
         dns_address=service_cidrs[0][10],
         pki=PkiPlan(algorithm, authority_days, leaf_days, extra_sans, authority),
         encryption=EncryptionPlan("secretbox", ("secrets",)),
-        audit_max_age_days=30,
-        audit_max_backups=10,
-        audit_max_size_mb=100,
-        pod_security="restricted",
-        event_rate_limits=(),
-        pod_pids_limit=4096,
+        audit=AuditPlan(reads=True, contents=False, max_age_days=30, max_backups=10, max_size_mb=100),
+        admission=AdmissionPlan((), "restricted", (), (), (), ()),
+        kubelet=KubeletPlan(4096, (), (), (), (), (), "10Mi", 5, "NeverVerifyAllowlistedImages"),
         tls_suites=(),
         recipients=recipients or RecipientsPlan((), (), ()),
         lab=False,

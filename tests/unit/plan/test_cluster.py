@@ -175,9 +175,9 @@ def test_what_cluster_yaml_says_reaches_the_plan(planned: Planner) -> None:
     )
     assert (plan.pki.algorithm, plan.pki.authority_days, plan.pki.leaf_days) == ("RSA-2048", 100, 7)
     assert (plan.encryption.provider, plan.encryption.resources) == ("aescbc", ("secrets",))
-    assert (plan.audit_max_age_days, plan.audit_max_backups, plan.audit_max_size_mb) == (1, 2, 3)
-    assert [(limit.type, limit.qps, limit.burst) for limit in plan.event_rate_limits] == [("User", 4, 5)]
-    assert (plan.pod_security, plan.pod_pids_limit) == ("baseline", 64)
+    assert (plan.audit.max_age_days, plan.audit.max_backups, plan.audit.max_size_mb) == (1, 2, 3)
+    assert [(limit.type, limit.qps, limit.burst) for limit in plan.admission.event_rate_limits] == [("User", 4, 5)]
+    assert (plan.admission.pod_security, plan.kubelet.pod_pids_limit) == ("baseline", 64)
     assert (plan.kubernetes, plan.minor) == ("1.36.3", "1.36")
 
 

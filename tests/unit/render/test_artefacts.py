@@ -209,11 +209,27 @@ def test_the_same_input_gives_the_same_bytes(case: str, build: Build, identities
 INIT = "/etc/kharden/kubeadm/init.yaml"
 Change = tuple[str, "Callable[[ClusterPlan], ClusterPlan]", set[str], set[str]]
 CHANGES: tuple[Change, ...] = (
-    ("a limit of processes", lambda plan: replace(plan, pod_pids_limit=77), {INIT}, {INIT}),
-    ("the audit log's age", lambda plan: replace(plan, audit_max_age_days=7), {INIT}, {INIT}),
-    ("suites", lambda plan: replace(plan, tls_suites=plan.tls_suites[:2]), {INIT}, {INIT}),
+    (
+        "a limit of processes",
+        lambda plan: replace(plan, kubelet=replace(plan.kubelet, pod_pids_limit=77)),
+        {INIT},
+        {INIT},
+    ),
+    ("the audit log's age", lambda plan: replace(plan, audit=replace(plan.audit, max_age_days=7)), {INIT}, {INIT}),
+    ("suites", lambda plan: replace(plan, tls_suites=plan.tls_suites[:1]), {INIT}, {INIT}),
     ("the keys' algorithm", lambda plan: replace(plan, pki=replace(plan.pki, algorithm="ECDSA-P384")), {INIT}, {INIT}),
-    ("rate limits", lambda plan: replace(plan, event_rate_limits=()), {"/etc/kharden/api/admission.yaml"}, set()),
+    (
+        "rate limits",
+        lambda plan: replace(plan, admission=replace(plan.admission, event_rate_limits=())),
+        {"/etc/kharden/api/admission.yaml"},
+        set(),
+    ),
+    (
+        "layers of the audit log",
+        lambda plan: replace(plan, audit=replace(plan.audit, contents=not plan.audit.contents)),
+        {"/etc/kharden/api/audit-policy.yaml"},
+        set(),
+    ),
     (
         "what is encrypted",
         lambda plan: replace(plan, encryption=replace(plan.encryption, resources=("secrets",))),
@@ -222,7 +238,7 @@ CHANGES: tuple[Change, ...] = (
     ),
     (
         "the Pod Security Standard",
-        lambda plan: replace(plan, pod_security="privileged"),
+        lambda plan: replace(plan, admission=replace(plan.admission, pod_security="privileged")),
         {"/etc/kharden/api/admission.yaml", "namespaces.yaml"},
         {"namespaces.yaml"},
     ),

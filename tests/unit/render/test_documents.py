@@ -77,14 +77,21 @@ def test_nobody_is_let_in_but_to_the_health_paths(build: Build) -> None:
     assert "jwt" not in content
 
 
-def test_admission_is_what_cluster_yaml_asks_for_and_exempts_nobody(build: Build, plan: ClusterPlan) -> None:
+def test_admission_is_what_cluster_yaml_asks_for(build: Build, plan: ClusterPlan) -> None:
     plugins = {each["name"]: each for each in document(build, "cp1", "/etc/kharden/api/admission.yaml")["plugins"]}
     limits = [(one["type"], one["qps"], one["burst"]) for one in plugins["EventRateLimit"]["configuration"]["limits"]]
-    assert limits == [(one.type, one.qps, one.burst) for one in plan.event_rate_limits]
+    assert limits == [(one.type, one.qps, one.burst) for one in plan.admission.event_rate_limits]
     security = plugins["PodSecurity"]["configuration"]
-    assert {security["defaults"][mode] for mode in ("enforce", "audit", "warn")} == {plan.pod_security}
+    assert {security["defaults"][mode] for mode in ("enforce", "audit", "warn")} == {plan.admission.pod_security}
     assert security["defaults"]["enforce-version"] == f"v{plan.minor}"
-    assert not any(security["exemptions"].values())
+    exemptions = {name: tuple(items) for name, items in security["exemptions"].items()}
+    own = plan.admission
+    assert exemptions == {
+        "usernames": own.exempt_usernames,
+        "runtimeClasses": own.exempt_runtime_classes,
+        "namespaces": own.exempt_namespaces,
+    }
+    assert any(exemptions.values()) == (plan.name == "ha")
 
 
 # --- the audit policy, asked as the API server asks it: the first rule that fits decides
@@ -170,7 +177,7 @@ def test_every_namespace_of_a_new_cluster_has_a_level_and_its_accounts_no_token(
         "kube-system": "privileged",
         "kube-public": "restricted",
         "kube-node-lease": "restricted",
-        "default": plan.pod_security,
+        "default": plan.admission.pod_security,
     }
     versions = {item["metadata"]["labels"][f"{label}-version"] for item in manifests["namespaces.yaml"]}
     assert versions == {f"v{plan.minor}"}

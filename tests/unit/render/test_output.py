@@ -232,7 +232,7 @@ def test_the_roots_stay_closed_where_nothing_has_changed(
 def test_a_change_elsewhere_does_not_open_them(
     folder: Path, plan: ClusterPlan, recipients: Mapping[Store, tuple[str, ...]]
 ) -> None:
-    build, door = closed(replace(plan, pod_pids_limit=64))
+    build, door = closed(replace(plan, kubelet=replace(plan.kubelet, pod_pids_limit=64)))
     changed = write(build, folder, recipients)
     assert "nodes/cp1/files/etc/kharden/kubeadm/init.yaml" in changed
     assert not sealed_anew(changed)
@@ -244,7 +244,7 @@ def test_where_they_are_needed_and_can_not_be_opened_nothing_is_written(
 ) -> None:
     (folder / KEY).unlink()
     before = state(folder)
-    build, _ = closed(replace(plan, pod_pids_limit=64))
+    build, _ = closed(replace(plan, kubelet=replace(plan.kubelet, pod_pids_limit=64)))
     with pytest.raises(MissingError, match=r"roots\.age"):
         write(build, folder, recipients)
     assert state(folder) == before

@@ -12,7 +12,7 @@ import pytest
 from kharden import report as reports
 from kharden.report.json_report import document
 from kharden.report.model import VERDICTS
-from kharden.spec.model import Waiver
+from kharden.spec.policy import Waiver
 
 if TYPE_CHECKING:
     from pathlib import Path

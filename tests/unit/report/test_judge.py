@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kharden.controls import CONTROLS
 from kharden.controls.lab import NOT_APPLICABLE
 from kharden.report import Report, exit_status, judge, verdicts
-from kharden.spec.model import Waiver
+from kharden.spec.policy import Waiver
 
 if TYPE_CHECKING:
     from kharden.observe.model import Observation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from kharden.report import judge, terminal
-from kharden.spec.model import Waiver
+from kharden.spec.policy import Waiver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

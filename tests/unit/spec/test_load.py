@@ -19,6 +19,7 @@ apiVersion: kharden.dev/v1
 kind: Cluster
 metadata: {name: real}
 spec:
+  preset: stig
   kubernetes: {version: 1.36.3}
   nodes:
     - name: cp1
@@ -36,17 +37,27 @@ spec:
     serviceCIDRs: [10.201.0.0/16, "2001:db8:3::/112"]
   pki: {algorithm: RSA-3072, lifetimes: {authorityDays: 397, leafDays: 397}}
   encryption: {provider: aescbc, resources: [secrets, widgets.example.com]}
-  audit: {maxAgeDays: 90, maxBackups: 20, maxSizeMB: 200}
+  audit: {layers: [contents, reads], maxAgeDays: 90, maxBackups: 20, maxSizeMB: 200}
   admission:
     podSecurity: baseline
+    podSecurityExemptions: {namespaces: [backup], usernames: ["system:serviceaccount:a:b"], runtimeClasses: [kata]}
+    plugins: [NamespaceExists]
     eventRateLimits: [{type: User, qps: 10, burst: 20}]
-  kubelet: {podPidsLimit: 1024}
+  kubelet:
+    podPidsLimit: 1024
+    systemReserved: {cpu: 250m, memory: 512Mi, ephemeralStorage: 1Gi, pid: 1000}
+    kubeReserved: {cpu: "1", memory: 300Mi}
+    evictionHard: [{signal: memory.available, below: 200Mi}]
+    evictionSoft: [{signal: memory.available, below: 10%, gracePeriod: 1m30s}]
+    containerLogMaxSize: 20Mi
+    containerLogMaxFiles: 3
+    imagePullCredentialsVerificationPolicy: AlwaysVerify
   artifacts: {source: source}
   secrets:
     recipients:
       roots: [age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq]
   waivers:
-    - {control: some-control, owner: "team {{ x }}", reason: 'no: really', expires: 2027-01-31}
+    - {control: pod-security-enforced, owner: "team {{ x }}", reason: 'no: really', expires: 2027-01-31}
 """
 
 

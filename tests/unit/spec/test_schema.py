@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from kharden.spec import judgement, schema, types
 from kharden.spec.model import Cluster
+from kharden.spec.preset_reference import presets_page
 from kharden.spec.problems import Finding
 from kharden.spec.reader import read
 from kharden.spec.reference import reference
@@ -24,6 +25,7 @@ INVENTORIES = Path(__file__).parents[3] / "inventories"
     [
         ("cluster.schema.json", json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"),
         ("cluster.md", reference()),
+        ("presets.md", presets_page()),
     ],
 )
 def test_the_reference_is_the_models(name: str, text: str) -> None:
