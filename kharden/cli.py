@@ -184,8 +184,6 @@ def _render(site: _Site) -> Task[Any]:
                 asking = _asking(yes="--yes" in sys.argv[1:], reporter=reporter)
                 site.agreed = commands.agree_to_lab(place, asking)
             rendered = commands.render(place, reporter, now=_time(now))
-            for note in rendered.notes:
-                reporter.note(note)
             reporter.note(f"build/{place.cluster}: {len(rendered.changed)} files changed")
         if json:
             _print_json({"folder": str(rendered.folder), "changed": rendered.changed, "notes": rendered.notes})

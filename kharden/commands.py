@@ -14,9 +14,12 @@ from kharden.apply.cluster import apply as apply_build
 from kharden.artifacts.fetch import fetch, pinned
 from kharden.artifacts.lock import load as load_lock
 from kharden.artifacts.store import Store, cache_root
+from kharden.buildlock import held
 from kharden.errors import InputError, MissingError, RefusedError
 from kharden.observe import collect, suite
-from kharden.pki.bundle import identities_to_make, load_or_create
+from kharden.pki.bundle import Secrets, identities_to_make, load_or_create
+from kharden.pki.public import FILE as AUTHORITIES_FILE
+from kharden.pki.public import fingerprints
 from kharden.pki.views import for_node
 from kharden.plan import transport
 from kharden.plan.cluster import make
@@ -29,7 +32,7 @@ from kharden.seal import load_or_create_identity
 from kharden.spec.load import load as load_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -137,15 +140,30 @@ def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
     plan = make_plan(place)
     reporter.phase("Fetch programs and images")
     artifacts = fetch_artifacts(plan, reporter)
-    reporter.phase("Open keys and certificates")
-    identities, made = load_or_create_identity(os.environ, create=identities_to_make(plan, place.secrets))
-    secrets, issued = load_or_create(plan, place.secrets, identities, now, alive=place.build.exists())
-    reporter.phase("Render")
-    shares = {node.name: for_node(secrets, node) for node in plan.nodes}
-    build = render_cluster(plan, shares, _supply(artifacts), place.build)
-    changed = write(build, place.build, secrets.recipients)
+    # Nothing is rendered under an apply that reads it, and no two renders make keys.
+    with held(place.build):
+        reporter.phase("Open keys and certificates")
+        secrets, notes = _open_secrets(place, plan, reporter, now)
+        reporter.phase("Render")
+        shares = {node.name: for_node(secrets, node) for node in plan.nodes}
+        build = render_cluster(plan, shares, _supply(artifacts), place.build)
+        changed = write(build, place.build, secrets.recipients)
     reporter.end_phase()
-    return Rendered(place.build, changed, (*_told(made), *issued))
+    return Rendered(place.build, changed, notes)
+
+
+def _open_secrets(
+    place: Place, plan: ClusterPlan, reporter: Reporter, now: datetime
+) -> tuple[Secrets, tuple[str, ...]]:
+    """The cluster's secrets; what was done is told at once, since an error may come after it."""
+    identities, made = load_or_create_identity(os.environ, create=identities_to_make(plan, place.secrets))
+    told = _told(made)
+    for line in told:
+        reporter.note(line)
+    secrets, issued = load_or_create(plan, place.secrets, identities, now, alive=place.build.exists())
+    for line in issued:
+        reporter.note(line)
+    return secrets, (*told, *issued)
 
 
 def _told(made: Sequence[Path]) -> tuple[str, ...]:
@@ -243,11 +261,16 @@ def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = F
     reporter.phase("Observe the nodes")
     snapshot = collect(plan, passive=passive, now=now)
     reporter.phase("Run the state suite")
-    observations = suite.run(plan, snapshot, locked_digests(plan))
+    observations = suite.run(plan, snapshot, locked_digests(plan), _known_authorities(place))
     report = judge(plan, observations, cluster.spec.waivers, now)
     path = write_report(report, place.evidence)
     reporter.end_phase()
     return Verified(report, path)
+
+
+def _known_authorities(place: Place) -> Mapping[str, str]:
+    """Fingerprints of the cluster's authorities; none where nothing was rendered: what needs them is then unknown."""
+    return fingerprints(place.secrets) if (place.secrets / AUTHORITIES_FILE).exists() else {}
 
 
 def locked_digests(plan: ClusterPlan) -> dict[str, str]:

@@ -38,8 +38,14 @@ class SuiteError(KhardenError):
     """The state suite did not come to its end, so there are no verdicts."""
 
 
-def run(
-    plan: ClusterPlan, snapshot: Snapshot, digests: Mapping[str, str], *, live: int = LIVE_CHECKS, seed: int = 0
+def run(  # noqa: PLR0913  # what was seen, what to hold it against, and how much is asked again
+    plan: ClusterPlan,
+    snapshot: Snapshot,
+    digests: Mapping[str, str],
+    authorities: Mapping[str, str],
+    *,
+    live: int = LIVE_CHECKS,
+    seed: int = 0,
 ) -> tuple[Observation, ...]:
     """Run the state suite on a snapshot.
 
@@ -47,6 +53,7 @@ def run(
         plan: the cluster.
         snapshot: what was collected of it.
         digests: program → SHA-256 that the lock of artifacts names for this cluster.
+        authorities: name in the table of the PKI → SHA-256 of its certificate; empty where they aren't known.
         live: how many controls of each node are asked once more on the node itself, so that the collector is not its
             own only witness.
         seed: which ones; the same seed takes the same.
@@ -59,7 +66,16 @@ def run(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kharden-suite-")))
         config = stack.enter_context(connections(plan)).config if chosen else None
         given, told = folder / "input.json", folder / "observations.jsonl"
-        content = SuiteInput(plan, snapshot.at, snapshot.passive, dict(snapshot.nodes), dict(digests), chosen, config)
+        content = SuiteInput(
+            plan=plan,
+            at=snapshot.at,
+            passive=snapshot.passive,
+            nodes=dict(snapshot.nodes),
+            digests=dict(digests),
+            authorities=dict(authorities),
+            live=chosen,
+            ssh_config=config,
+        )
         securefile.write(given, dump_input(content), mode=0o600)
         _pytest(folder, given, told)
         return load_observations(told.read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ import secrets as randomness
 from typing import TYPE_CHECKING
 
 from kharden.errors import MissingError
+from kharden.pki import public
 from kharden.pki.contents import Data, Leaves, Roots, RootsDoor, Secrets, authority_digest
 from kharden.pki.issue import issue_authority, issue_leaf, new_key, private_pem
 from kharden.pki.material import EncryptionKey
@@ -52,6 +53,7 @@ def create(plan: ClusterPlan, folder: Path, identities: Identities, now: datetim
             "leaves": (dump_leaves(leaves, plan.name), leaves.recipients),
             "data": (dump_data(data, plan.name), data.recipients),
         },
+        public.dump(roots.trust),
     )
     made = (
         f"made {len(AUTHORITIES) - bool(own)} authorities, a service account key, an encryption key and {len(LEAVES)} "

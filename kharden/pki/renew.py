@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kharden.errors import IntegrityError
+from kharden.pki import public
 from kharden.pki.contents import Leaves, Roots, RootsDoor, Secrets, authority_digest, check_same_make
 from kharden.pki.create import first_recipients, named_recipients
 from kharden.pki.due import authority_notes, why_due
@@ -14,6 +15,7 @@ from kharden.pki.stores import read_store, store_path, stores_present, write_sto
 from kharden.pki.supplied import check_unchanged
 from kharden.pki.tree import LEAVES, SUPER_ADMIN, SUPPLIED
 from kharden.pki.written import dump_data, dump_leaves, dump_roots, load_data, load_leaves, load_roots
+from kharden.securefile import write_if_changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,6 +77,8 @@ class _Shelf:
             yield from self._write("roots", dump_roots(roots[0], name), dump_roots(roots[1], name), old, new)
         yield from self._write("data", dump_data(old.data, name), dump_data(new.data, name), old, new)
         yield from self._write("leaves", dump_leaves(old.leaves, name), dump_leaves(new.leaves, name), old, new)
+        if write_if_changed(self.folder / public.FILE, public.dump(new.leaves.trust)):
+            yield f"wrote {self.folder / public.FILE}: it was not what the stores say"
 
     def _write(self, store: Store, before: bytes, after: bytes, old: Secrets, new: Secrets) -> Iterator[str]:
         recipients = new.recipients[store]

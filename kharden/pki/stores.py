@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from kharden.errors import MissingError, RefusedError
+from kharden.pki import public as public_parts
 from kharden.seal import STORES, seal, unseal
 from kharden.securefile import WriteError, make_folder, settle, write
 
@@ -49,8 +50,8 @@ def write_store(folder: Path, store: Store, plaintext: bytes, recipients: Iterab
     write(store_path(folder, store), seal(plaintext, recipients))
 
 
-def create_stores(folder: Path, stores: Mapping[Store, tuple[bytes, tuple[str, ...]]]) -> None:
-    """Write all stores (plaintext and recipients by name), which appear together or not at all.
+def create_stores(folder: Path, stores: Mapping[Store, tuple[bytes, tuple[str, ...]]], public: bytes) -> None:
+    """Write all stores (plaintext and recipients by name) and what is public of them, together or not at all.
 
     A folder is filled beside its place and moved there: stores of which some are missing are then always a loss, never
     an interrupted start, and of two that start at once the second is refused.
@@ -64,6 +65,7 @@ def create_stores(folder: Path, stores: Mapping[Store, tuple[bytes, tuple[str, .
         make_folder(draft)
         for store, (plaintext, recipients) in stores.items():
             write_store(draft, store, plaintext, recipients)
+        write(draft / public_parts.FILE, public)
         settle(draft)
         _move(draft, folder)
         # What is applied to nodes must not outlive the stores.

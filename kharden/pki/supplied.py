@@ -111,7 +111,10 @@ def _certificate(files: _Files) -> x509.Certificate:
 
 def _key(files: _Files, identities: Identities) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
     own = identities.recipients.get("roots", ())
-    content = read_inside(files.folder, files.plan.key, limit=_MAX_BYTES)
+    try:
+        content = read_inside(files.folder, files.plan.key, limit=_MAX_BYTES)
+    except MissingError as error:
+        raise MissingError(error.message, remedy=_how_to_seal(files, own)) from None
     _refuse_plain(files, content, own)
     try:
         plaintext = unseal(content, identities.of("roots"), where=files.key)

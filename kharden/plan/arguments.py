@@ -52,7 +52,7 @@ def controller_manager(plan: ClusterPlan) -> tuple[Argument, ...]:
         # A node's range follows from the plan (routed network), so nothing else hands ranges out.
         Argument("allocate-node-cidrs", "false"),
         Argument("tls-min-version", _TLS_MINIMUM),
-        Argument("tls-cipher-suites", ",".join(plan.tls_suites)),
+        Argument("tls-cipher-suites", ",".join(plan.self_signed_tls_suites)),
     )
 
 
@@ -62,7 +62,7 @@ def scheduler(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("profiling", "false", ("scheduler-profiling-off",)),
         Argument("bind-address", "127.0.0.1", ("scheduler-loopback",)),
         Argument("tls-min-version", _TLS_MINIMUM),
-        Argument("tls-cipher-suites", ",".join(plan.tls_suites)),
+        Argument("tls-cipher-suites", ",".join(plan.self_signed_tls_suites)),
     )
 
 

@@ -61,7 +61,9 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         audit=policy.audit(spec),
         admission=policy.admission(spec),
         kubelet=policy.kubelet(spec),
-        tls_suites=policy.tls_suites(spec),
+        tls_suites=policy.tls_suites(spec, spec.pki.algorithm),
+        kubelet_tls_suites=policy.tls_suites(spec, policy.KUBELET_KEYS),
+        self_signed_tls_suites=policy.tls_suites(spec, policy.SELF_SIGNED_KEYS),
         recipients=RecipientsPlan(
             spec.secrets.recipients.roots, spec.secrets.recipients.leaves, spec.secrets.recipients.data
         ),

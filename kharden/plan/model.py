@@ -132,7 +132,9 @@ class ClusterPlan:
         endpoint: host:port of the API for every host component, the balancer on each node itself.
         dns_address: the service address of the cluster's DNS (the tenth of the first service range, as kubeadm has it).
         preset: what the cluster is measured by.
-        tls_suites: cipher suites by Go's names, fitting the key algorithm; TLS 1.3 ignores them.
+        tls_suites: cipher suites by Go's names, fitting the keys that kharden makes; TLS 1.3 ignores them.
+        kubelet_tls_suites: those that fit the keys that kubelets make.
+        self_signed_tls_suites: those of components that make a certificate of their own at each start.
         lab: the nodes are containers on this machine.
     """
 
@@ -155,6 +157,8 @@ class ClusterPlan:
     admission: AdmissionPlan
     kubelet: KubeletPlan
     tls_suites: tuple[str, ...]
+    kubelet_tls_suites: tuple[str, ...]
+    self_signed_tls_suites: tuple[str, ...]
     recipients: RecipientsPlan
     lab: bool
 

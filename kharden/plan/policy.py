@@ -24,6 +24,10 @@ _SUITES = {
     )
     for key in ("ECDSA", "RSA")
 }
+# Whatever spec.pki says: kubelets make their own keys (client-go util/certificate, certificate_manager.go), as do the
+# controller manager and the scheduler, which are given no certificate (client-go util/cert, cert.go).
+KUBELET_KEYS = "ECDSA-P256"
+SELF_SIGNED_KEYS = "RSA-2048"
 # kubeadm's own value of the flag is NodeRestriction alone, and ours replaces it.
 _PLUGINS = ("NodeRestriction", "PodSecurity", "EventRateLimit", "DenyServiceExternalIPs")
 
@@ -106,9 +110,9 @@ def chosen(value: _Value | None, setting: Setting[_Value], preset: Preset) -> _V
     return setting.of(preset) if value is None else value
 
 
-def tls_suites(spec: Spec) -> tuple[str, ...]:
-    """Cipher suites by Go's names that fit the preset and the keys."""
-    key = spec.pki.algorithm.partition("-")[0]
+def tls_suites(spec: Spec, algorithm: str) -> tuple[str, ...]:
+    """Cipher suites by Go's names that fit the preset and a server's key, by the names of spec.pki.algorithm."""
+    key = algorithm.partition("-")[0]
     chacha = (f"TLS_ECDHE_{key}_WITH_CHACHA20_POLY1305_SHA256",)
     return _SUITES[key] + (chacha if presets.CHACHA.of(spec.preset) else ())
 

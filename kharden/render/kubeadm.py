@@ -90,7 +90,7 @@ def _kubelet(plan: ClusterPlan, node: NodePlan, repositories: Sequence[str]) -> 
     return render(
         "etc/kharden/kubeadm/kubelet.yaml",
         {
-            "tls_suites": plan.tls_suites,
+            "tls_suites": plan.kubelet_tls_suites,
             "pod_pids_limit": own.pod_pids_limit,
             "system_reserved": dict(own.system_reserved),
             "kube_reserved": dict(own.kube_reserved),

@@ -58,9 +58,9 @@ def test_of_two_runs_at_once_the_second_is_told_who_runs(
     with log.open("w") as output:
         first = start("apply", "--yes", output=output)
         await_line(log, "Preflight", first)
-        for command in (("apply", "--yes"), ("plan",)):
+        for command in (("apply", "--yes"), ("plan",), ("render",)):
             refused = kharden(*command, status=1).stderr
-            assert f"build/faults: process {first.pid} applies it now" in refused
+            assert f"build/faults: process {first.pid} works with it now" in refused
             assert len(refused.splitlines()) == 1
         assert first.wait(300) == 0
     assert "nothing to change" in log.read_text(encoding="utf-8")

@@ -48,7 +48,8 @@ def test_live(
 ) -> None:
     identifier, name = asked_again
     node = next(node for node in given.plan.nodes if node.name == name)
-    view = View(given.plan, node, given.snapshot, SnapshotHost(given.snapshot.facts(name)), given.digests)
+    host = SnapshotHost(given.snapshot.facts(name))
+    view = View(given.plan, node, given.snapshot, host, given.digests, given.authorities)
     collected = examine(control(identifier), view)
     try:
         live = examine(control(identifier), replace(view, host=live_host(name)), live=True)

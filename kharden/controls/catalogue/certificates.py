@@ -143,7 +143,7 @@ CONTROLS = (
         "The cluster's CA file holds exactly the cluster's CA, the same on every node",
         "critical",
         EVERYWHERE,
-        (TrustFile(_CA, ("kubernetes",)),),
+        (TrustFile(_CA, ("ca",)),),
         "find out who added a CA; put the file back with `kharden apply` and restart what has read it",
     ),
     Control(
@@ -153,7 +153,7 @@ CONTROLS = (
         CONTROL_PLANE,
         (
             # People have a CA of their own: taking it out of this file revokes every one of them.
-            TrustFile(f"{_PKI}/client-ca.crt", ("kubernetes", "kharden-people-ca")),
+            TrustFile(f"{_PKI}/client-ca.crt", ("ca", "people-ca")),
             TrustFile(f"{_PKI}/front-proxy-ca.crt", ("front-proxy-ca",)),
             TrustFile(_ETCD_CA, ("etcd-ca",)),
         ),

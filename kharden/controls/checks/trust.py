@@ -41,10 +41,14 @@ class KubeconfigFile:
 
 @dataclass(frozen=True, slots=True)
 class TrustFile:
-    """A file of trusted CAs: exactly these common names, each a self-signed CA, the same on every node that has it."""
+    """A file of trusted CAs: exactly these of the cluster's authorities, by fingerprint.
+
+    Attributes:
+        authorities: their names in the table of the PKI.
+    """
 
     path: str
-    common_names: tuple[str, ...]
+    authorities: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

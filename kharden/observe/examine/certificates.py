@@ -143,22 +143,23 @@ def kubeconfig(check: KubeconfigFile, view: View) -> Iterator[Finding]:
 
 
 def trust(check: TrustFile, view: View) -> Iterator[Finding]:
-    """Exactly these CAs, the same on every node."""
-    own = pems(view.facts, check.path)
-    facts = [read(pem, check.path) for pem in own]
-    found = sorted(one.common_name for one in facts)
-    wrong = [] if found == sorted(check.common_names) else [f"CAs {', '.join(found)}"]
-    for pem, one in zip(own, facts, strict=True):
-        self_signed = not chain_problems(pem, one, [pem], check.path)
-        wrong += [] if self_signed and one.is_ca else [f"{one.common_name} is no self-signed CA"]
-        wrong += [f"{one.common_name} {problem}" for problem in time_problems(one, view.snapshot.at)]
-    reference = view.plan.control_planes[0]
-    theirs = [read(pem, check.path).sha256 for pem in pems(view.snapshot.facts(reference.name), check.path)]
-    if sorted(one.sha256 for one in facts) != sorted(theirs):
-        wrong.append(f"not the same CAs as on {reference.name}")
-    expected = f"{check.path}: exactly {', '.join(check.common_names)}, as on {reference.name}"
+    """Exactly these CAs: names can be chosen by anybody, so their fingerprints are compared with the stores'."""
+    wanted = {_authority(name, view): name for name in check.authorities}
+    facts = [read(pem, check.path) for pem in pems(view.facts, check.path)]
+    found = {one.sha256: one for one in facts}
+    wrong = [f"{one.common_name} is none of the cluster's" for sha256, one in found.items() if sha256 not in wanted]
+    wrong += [f"lacks the cluster's {name}" for sha256, name in wanted.items() if sha256 not in found]
+    wrong += [f"{one.common_name} stands there twice" for one in found.values() if facts.count(one) > 1]
+    wrong += [f"{one.common_name} {problem}" for one in facts for problem in time_problems(one, view.snapshot.at)]
     prints = ", ".join(f"{one.common_name} sha256:{one.sha256}" for one in facts)
-    yield Finding(expected, "; ".join(wrong) or prints, not wrong)
+    expected = f"{check.path}: exactly the cluster's {', '.join(check.authorities)}"
+    yield Finding(expected, "; ".join([*wrong, prints]), not wrong)
+
+
+def _authority(name: str, view: View) -> str:
+    if name not in view.authorities:
+        raise Unobserved(f"the cluster's {name} is not known: authorities.pem is not beside its stores")
+    return view.authorities[name]
 
 
 def distinct(check: DistinctAuthorities, view: View) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ class View:
     Attributes:
         host: the node in testinfra's words, from the snapshot or live.
         digests: program → SHA-256 that the lock of artifacts names.
+        authorities: name in the table of the PKI → SHA-256 of its certificate, from beside the stores.
     """
 
     plan: ClusterPlan
@@ -30,6 +31,7 @@ class View:
     snapshot: Snapshot
     host: Host
     digests: Mapping[str, str]
+    authorities: Mapping[str, str]
 
     @property
     def facts(self) -> Facts:

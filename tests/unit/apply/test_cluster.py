@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kharden import buildlock
 from kharden.apply import cluster
 from kharden.apply.cluster import apply
 from kharden.apply.runner import ApplyResult, Progress, Run
@@ -100,8 +101,8 @@ def test_a_build_that_was_changed_is_not_begun_on_any_node(
 HOLDER = """
 import signal, sys
 from pathlib import Path
-from kharden.apply.cluster import _one_at_a_time
-with _one_at_a_time(Path(sys.argv[1])):
+from kharden.buildlock import held
+with held(Path(sys.argv[1])):
     print("held", flush=True)
     signal.pause()
 """
@@ -121,7 +122,7 @@ def holder(written: Written) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_apply_is_told_who_is_at_it(
     written: Written, holder: subprocess.Popen[str], runs: list[tuple[Run, dict[str, bytes]]]
 ) -> None:
-    with pytest.raises(RefusedError, match=rf"process {holder.pid} applies it now: wait until it has ended"):
+    with pytest.raises(RefusedError, match=rf"process {holder.pid} works with it now: wait until it has ended"):
         applied(written)
     assert not runs
 
@@ -147,7 +148,7 @@ def test_the_lock_goes_with_an_error_too(written: Written, monkeypatch: pytest.M
 
 def test_another_build_beside_it_is_free(written: Written, holder: subprocess.Popen[str]) -> None:
     assert holder.poll() is None
-    with cluster._one_at_a_time(written.folder.with_name("other")):  # noqa: SLF001  # the lock alone is meant
+    with buildlock.held(written.folder.with_name("other")):
         assert (written.folder.parent / ".other.lock").exists()
 
 

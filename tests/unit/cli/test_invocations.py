@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kharden.buildlock import held
 from kharden.spec.load import load
 from tests.unit.render.programs import found
 
@@ -214,6 +216,11 @@ def test_rendering_twice_gives_the_same_and_tells_it_in_json(site: Site) -> None
     assert [note for note in told["notes"] if "made" in note]
     # It is shown on standard error what goes on.
     assert "Render" in first.stderr
+    with held(site.root / "build/a"):
+        refused = site.run("render", "--cluster", "a")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert f"process {os.getpid()} works with it now" in refused.stderr
     again, later = site.all(
         [
             Invocation(("render", "--cluster", "a", "--json")),

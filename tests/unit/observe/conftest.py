@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
 
 _LAB = Path(__file__).parent / "fixtures" / "lab"
+# Of the recorded cluster; a snapshot has its certificates, and who judges it is told these.
+AUTHORITIES: dict[str, str] = json.loads((_LAB / "authorities.json").read_text(encoding="utf-8"))
 _HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAvH0vWaWbYgxIBFTDAG8WQgSXiaCpvPjMLWkKKJbTqL"
 
 

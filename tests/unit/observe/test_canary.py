@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kharden.observe import suite
 from kharden.observe.request import request
 from kharden.observe.shipping import program
+from tests.unit.observe.conftest import AUTHORITIES
 
 if TYPE_CHECKING:
     from kharden.observe.facts import Snapshot
@@ -26,7 +27,7 @@ def test_no_secret_in_observations(
         for pems in facts["certificates"].values():
             pems.append(f"-----BEGIN PRIVATE KEY-----\n{_CANARY}\n-----END PRIVATE KEY-----\n")
     nodes["cp1"]["cluster"]["etcd"]["secrets"]["values"] = [_CANARY]
-    observations = suite.run(plan, snapshot, digests, live=0)
+    observations = suite.run(plan, snapshot, digests, AUTHORITIES, live=0)
     assert observations
     assert _CANARY not in "".join(one.expected + one.observed for one in observations)
 

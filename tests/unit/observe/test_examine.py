@@ -18,6 +18,7 @@ from kharden.observe.examine.arguments import flags
 from kharden.observe.examine.view import View
 from kharden.observe.host import SnapshotHost
 from kharden.observe.request import ACTIVE, settings_paths
+from tests.unit.observe.conftest import AUTHORITIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ def _examine(plan: ClusterPlan, snapshot: Snapshot, digests: dict[str, str], ide
     found: list[Observation] = []
     for node in plan.nodes:
         if node.role in control(identifier).roles:
-            view = View(plan, node, snapshot, SnapshotHost(snapshot.facts(node.name)), digests)
+            view = View(plan, node, snapshot, SnapshotHost(snapshot.facts(node.name)), digests, AUTHORITIES)
             found += examine(control(identifier), view)
     return found
 
@@ -188,6 +189,24 @@ def test_certificate_in_time(
 def test_expired_authority_is_found(plan: ClusterPlan, snapshot: Snapshot, digests: dict[str, str]) -> None:
     later = replace(snapshot, at=snapshot.at + timedelta(days=9000))
     assert {one.ok for one in _examine(plan, later, digests, "trusted-authorities")} == {False}
+
+
+def test_a_ca_of_the_same_name_is_none_of_the_clusters(
+    plan: ClusterPlan, snapshot: Snapshot, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if every node's file had been exchanged, with all that follows from it: nothing on the nodes tells."""
+    monkeypatch.setitem(AUTHORITIES, "ca", "0" * 64)
+    for identifier in ("trusted-authorities", "trusted-authorities-control-plane"):
+        found = [one for one in _examine(plan, snapshot, digests, identifier) if one.ok is False]
+        assert found
+        assert all("kubernetes is none of the cluster's; lacks the cluster's ca" in one.observed for one in found)
+
+
+def test_without_known_authorities_trust_is_unknown(
+    plan: ClusterPlan, snapshot: Snapshot, digests: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(AUTHORITIES, "ca")
+    assert {one.ok for one in _examine(plan, snapshot, digests, "trusted-authorities")} == {None}
 
 
 def test_refusal_for_another_reason_proves_nothing(

@@ -89,6 +89,8 @@ def _make_plan(
         admission=AdmissionPlan((), "restricted", (), (), (), ()),
         kubelet=KubeletPlan(4096, (), (), (), (), (), "10Mi", 5, "NeverVerifyAllowlistedImages"),
         tls_suites=(),
+        kubelet_tls_suites=(),
+        self_signed_tls_suites=(),
         recipients=recipients or RecipientsPlan((), (), ()),
         lab=False,
     )

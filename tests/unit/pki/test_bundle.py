@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kharden.certificates.facts import CertificateFacts, parse_one
-from kharden.errors import IntegrityError, KhardenError, MissingError, RefusedError
-from kharden.pki import stores
+from kharden.errors import InputError, IntegrityError, KhardenError, MissingError, RefusedError
+from kharden.pki import public, stores
 from kharden.pki.bundle import identities_to_make, load_or_create
 from kharden.pki.tree import LEAVES
 from kharden.pki.views import for_control_plane
@@ -60,7 +60,7 @@ def test_three_stores_are_made_and_nothing_beside_them(
 ) -> None:
     assert identities_to_make(plan, folder) == STORES
     secrets, notes = load_or_create(plan, folder, identities, now)
-    assert sorted(_bytes(folder)) == ["data.age", "leaves.age", "roots.age"]
+    assert sorted(_bytes(folder)) == ["authorities.pem", "data.age", "leaves.age", "roots.age"]
     assert [path.name for path in folder.parent.iterdir()] == ["secrets"]
     assert secrets.leaves.nodes.keys() == {"cp1"}
     assert secrets.leaves.nodes["cp1"].keys() == {row.name for row in LEAVES}
@@ -310,6 +310,25 @@ def test_lost_leaves_are_issued_again_from_the_same_roots(
     after = _bytes(folder)
     assert (after["roots.age"], after["data.age"]) == (kept["roots.age"], kept["data.age"])
     assert load_or_create(plan, folder, identities, now)[1] == ()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"# ca\nnothing"])
+def test_what_is_public_is_what_the_stores_say(
+    plan: ClusterPlan, folder: Path, identities: Identities, now: datetime, content: bytes | None
+) -> None:
+    secrets, _ = load_or_create(plan, folder, identities, now)
+    path, wanted = folder / public.FILE, public.fingerprints(folder)
+    assert wanted == {name: parse_one(pem, what=name).sha256 for name, pem in secrets.leaves.trust.authorities.items()}
+    before = path.read_bytes()
+    assert b"PRIVATE" not in before
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="does not hold the authorities"):
+            public.fingerprints(folder)
+    _, notes = load_or_create(plan, folder, identities, now)
+    assert path.read_bytes() == before
+    assert notes == (f"wrote {path}: it was not what the stores say",)
 
 
 def test_a_broken_link_is_not_taken_for_a_start(
