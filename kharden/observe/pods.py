@@ -53,3 +53,11 @@ def pod(check: PodAdmission) -> dict[str, Any]:
     elif check.feature == "host-network":
         spec["hostNetwork"] = True
     return tried
+
+
+def scratch_pod() -> dict[str, Any]:
+    """A pod that does nothing, to connect from; the collector puts node and image in."""
+    made = copy.deepcopy(_RESTRICTED)
+    made["spec"] |= {"nodeName": "NODE", "tolerations": [{"operator": "Exists"}], "terminationGracePeriodSeconds": 0}
+    made["spec"]["containers"][0] |= {"image": "IMAGE", "imagePullPolicy": "IfNotPresent"}
+    return made

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kharden.controls import CONTROLS
+from kharden.controls import CONTROLS, FromPlan
 from kharden.controls import checks as kinds
 from kharden.observe import pods
+from kharden.observe.attempts import metadata_attempts, reach_attempts
 from kharden.observe.questions import askers, foreign_node_questions, handshake_question, probe_question
+from kharden.observe.rules import TABLE
 from kharden.plan.endpoints import API_PORT, bracketed
 from kharden.spec import presets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kharden.observe.attempts import Attempt
     from kharden.plan.model import ClusterPlan, NodePlan
 
 _ETCD_PKI = "/etc/kubernetes/pki/etcd"
@@ -24,6 +27,8 @@ _ETCDCTL = (
     f"--cert={_ETCD_PKI}/healthcheck-client.crt",
     f"--key={_ETCD_PKI}/healthcheck-client.key",
 )
+# How long a node's collector waits for a pod to connect from; one starts in two or three seconds.
+_POD_SECONDS = 20
 _AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
 _LISTS = ("patterns", "folders", "digests", "certificates", "kubeconfigs", "programs", "sysctls", "units")
 # Kind → section of the request, and the attribute that names what to look for; other kinds ask the cluster itself.
@@ -52,8 +57,15 @@ _LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
 ACTIVE = (kinds.PodAdmission, kinds.ForeignNodeRefused, kinds.SecretsNotAudited)
 
 
-def request(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, Any]:
-    """The request for one node, as `kharden.observe.collector` takes it. There is no secret in it."""
+def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]], *, passive: bool) -> dict[str, Any]:
+    """The request for one node, as `kharden.observe.collector` takes it. There is no secret in it.
+
+    Args:
+        plan: the cluster.
+        node: who is asked.
+        tried: what `attempts` says, which is for all nodes together.
+        passive: nothing is to be written, and no pod tried.
+    """
     wanted: dict[str, dict[str, None]] = {name: {} for name in _LISTS}
     for check in _checks(node):
         for section, name in _names(check):
@@ -64,8 +76,38 @@ def request(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, An
             handshake_question(node, check) for check in _checks(node) if isinstance(check, kinds.TlsListener)
         ),
         "probes": _probes(plan, node, passive=passive),
+        "firewall": TABLE,
+        **tried.get(node.name, {"from_here": {}, "from_pod": {}}),
+        # A passive run makes no pod, so there is none to wait for.
+        "pod_seconds": 0 if passive else _POD_SECONDS,
         "cluster": _cluster(plan, node, passive=passive) if node.role == "control-plane" else None,
     }
+
+
+def attempts(plan: ClusterPlan) -> dict[str, dict[str, Any]]:
+    """For each node and for the controller the connections that it tries, from itself and from a pod."""
+    tried: dict[str, dict[str, Any]] = {}
+    for target in plan.nodes:
+        for attempt in _attempts(plan, target):
+            own = tried.setdefault(attempt.place, {"from_here": {}, "from_pod": {}})
+            own["from_pod" if attempt.origin == "pod" else "from_here"][attempt.key] = attempt.asked()
+    return tried
+
+
+def _attempts(plan: ClusterPlan, target: NodePlan) -> Iterator[Attempt]:
+    for check in _checks(target):
+        if isinstance(check, kinds.Reach):
+            port = target.ssh.port if isinstance(check.port, FromPlan) else check.port
+            yield from reach_attempts(plan, target, port, check)
+        elif isinstance(check, kinds.MetadataUnreached):
+            yield from metadata_attempts(plan, target, check)
+
+
+def scratch_pods(plan: ClusterPlan, *, make: bool) -> dict[str, Any]:
+    """The request to the first control plane for pods to connect from, or to remove them again."""
+    api = _api(plan.control_planes[0])
+    nodes = [node.name for node in plan.nodes] if make else []
+    return {"scratch_pods": {"api": api, "nodes": nodes, "pod": pods.scratch_pod()}}
 
 
 def _checks(node: NodePlan) -> Iterator[kinds.Check]:
@@ -105,12 +147,7 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
     return {
         "node": node.name,
         "active": not passive,
-        "api": {
-            "kubectl": "/usr/local/bin/kubectl",
-            "kubeconfig": "/etc/kubernetes/admin.conf",
-            # Its own API server, not whichever the balancer takes: each has a configuration of its own.
-            "server": f"https://{bracketed(node.address)}:{API_PORT}",
-        },
+        "api": _api(node),
         "kubelets": [other.name for other in plan.nodes if settings_asker(plan, other) == node],
         "settings": [list(path) for path in settings_paths()],
         "pods": {}
@@ -120,6 +157,15 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
         "etcd": list(_ETCDCTL),
         "stored": {name: stored_under(name) for name in encrypted_resources(plan)},
         "audit_log": _AUDIT_LOG,
+    }
+
+
+def _api(node: NodePlan) -> dict[str, str]:
+    return {
+        "kubectl": "/usr/local/bin/kubectl",
+        "kubeconfig": "/etc/kubernetes/admin.conf",
+        # Its own API server, not whichever the balancer takes: each has a configuration of its own.
+        "server": f"https://{bracketed(node.address)}:{API_PORT}",
     }
 
 

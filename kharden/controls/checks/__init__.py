@@ -6,9 +6,11 @@ from kharden.controls.checks.behaviour import (
     ForeignNodeRefused,
     KubeletSetting,
     KubeletSettingWithin,
+    MetadataUnreached,
     ObjectsAbsent,
     PodAdmission,
     Probe,
+    Reach,
     SecretsNotAudited,
 )
 from kharden.controls.checks.node import (
@@ -20,12 +22,14 @@ from kharden.controls.checks.node import (
     ArgumentWithin,
     FileAttributes,
     FilesAbsent,
+    FirewallRules,
     FolderContents,
     InstalledPrograms,
     Listener,
     ListeningSockets,
     ProcessOwner,
     RunningPrograms,
+    ServiceTables,
     SysctlValue,
     UnitState,
 )
@@ -67,6 +71,10 @@ Check = (
     | SecretsNotAudited
     | DefaultServiceAccounts
     | ObjectsAbsent
+    | FirewallRules
+    | ServiceTables
+    | Reach
+    | MetadataUnreached
 )
 
 __all__ = [
@@ -83,6 +91,7 @@ __all__ = [
     "EncryptedAtRest",
     "FileAttributes",
     "FilesAbsent",
+    "FirewallRules",
     "FolderContents",
     "ForeignNodeRefused",
     "InstalledPrograms",
@@ -91,12 +100,15 @@ __all__ = [
     "KubeletSettingWithin",
     "Listener",
     "ListeningSockets",
+    "MetadataUnreached",
     "ObjectsAbsent",
     "PodAdmission",
     "Probe",
     "ProcessOwner",
+    "Reach",
     "RunningPrograms",
     "SecretsNotAudited",
+    "ServiceTables",
     "SysctlValue",
     "TlsListener",
     "TrustFile",

@@ -103,3 +103,22 @@ class ObjectsAbsent:
 
     path: str
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A TCP port of a node is reached from where the plan lets it be, and from nowhere else.
+
+    It is tried from the controller, from other nodes of each role and from pods.
+
+    Attributes:
+        published: it is a port of services, which nodes and pods may use; so it is tried from the controller only.
+    """
+
+    port: int | FromPlan
+    published: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataUnreached:
+    """From a pod there is no way to the addresses where clouds answer machines about themselves."""

@@ -159,3 +159,13 @@ class UnitState:
     """A systemd unit runs now and after the next boot."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallRules:
+    """Our table of nftables has the chains and rules that follow from the plan, and no others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTables:
+    """The service proxy has its table of nftables in each family of services."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from kharden.observe.collector import cluster, files, kernel, probes, processes
+from kharden.observe.collector import cluster, files, firewall, kernel, probes, processes, reach, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,9 @@ _WAITING_AT_ONCE = 64
 
 
 def collect(request: dict[str, Any]) -> dict[str, Any]:
-    """Every section that the request asks for."""
+    """Every section that the request asks for; or what became of pods of our own, where it is about these."""
+    if "scratch_pods" in request:
+        return {"scratch_pods": _section(_scratch_pods, **request["scratch_pods"])}
     return {
         "files": _section(files.find, request["patterns"]),
         "folders": _each(files.names, request["folders"]),
@@ -33,8 +35,17 @@ def collect(request: dict[str, Any]) -> dict[str, Any]:
         "units": _each(kernel.unit, request["units"]),
         "handshakes": {key: _section(probes.handshake, **asked) for key, asked in request["handshakes"].items()},
         "probes": _at_once(probes.probe, request["probes"]),
+        "firewall": _section(firewall.rules, request["firewall"]),
+        "from_here": _section(reach.attempts, request["from_here"]),
+        "from_pod": _section(reach.attempts_from_pod, request["from_pod"], seconds=request["pod_seconds"]),
         "cluster": _section(_cluster, request["cluster"]),
     }
+
+
+def _scratch_pods(*, api: dict[str, str], nodes: list[str], pod: dict[str, Any]) -> list[str]:
+    """Make them where nodes are named, else remove them."""
+    own = cluster.Api(**api)
+    return scratch.make(own, nodes, pod) if nodes else scratch.remove(own)
 
 
 def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kharden.controls import checks as kinds
-from kharden.observe.examine import arguments, certificates, cluster, connections, files, machine, sockets
+from kharden.observe.examine import arguments, certificates, cluster, connections, files, firewall, machine, sockets
 from kharden.observe.facts import Unobserved
 from kharden.observe.model import Finding, Observation, clean
 from kharden.observe.request import ACTIVE
@@ -50,6 +50,10 @@ _EXAMINERS: dict[type[kinds.Check], tuple[Source, Examiner]] = {
     kinds.ObjectsAbsent: ("api", cluster.objects_absent),
     kinds.EncryptedAtRest: ("collector", cluster.encrypted),
     kinds.SecretsNotAudited: ("collector", cluster.not_audited),
+    kinds.FirewallRules: ("collector", firewall.rules),
+    kinds.ServiceTables: ("collector", firewall.tables),
+    kinds.Reach: ("probe", firewall.reach),
+    kinds.MetadataUnreached: ("probe", firewall.metadata),
 }
 # Kinds that look at nothing but what testinfra can be asked too.
 _BY_HOST = (

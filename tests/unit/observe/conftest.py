@@ -12,6 +12,7 @@ from kharden.observe.facts import Snapshot
 from kharden.plan.cluster import make
 from kharden.plan.facts import LabFacts
 from kharden.spec.load import load
+from tests.unit.plan.planner import Planner
 
 if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
@@ -36,6 +37,14 @@ def plan() -> ClusterPlan:
         host_keys=keys,
     )
     return make(loaded.cluster, loaded.digest, facts)
+
+
+@pytest.fixture(scope="session")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    """Plans of other clusters."""
+    folder = tmp_path_factory.mktemp("inventories") / "test"
+    folder.mkdir()
+    return Planner(folder)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kharden.observe import suite
-from kharden.observe.request import request
+from kharden.observe.request import attempts, request
 from kharden.observe.shipping import program
 from tests.unit.observe.conftest import AUTHORITIES
 
@@ -19,7 +19,7 @@ _CANARY = "canary-5f1d0c2e"
 def test_no_secret_in_observations(
     plan: ClusterPlan, snapshot: Snapshot, nodes: dict[str, Any], digests: dict[str, str]
 ) -> None:
-    for facts in nodes.values():
+    for facts in (nodes["cp1"], nodes["w1"]):
         for process in facts["processes"]:
             process["argv"].append(f"--password={_CANARY}")
         for file in facts["kubeconfigs"].values():
@@ -34,6 +34,6 @@ def test_no_secret_in_observations(
 
 def test_program_for_a_node_names_keys_by_path_only(plan: ClusterPlan) -> None:
     for node in plan.nodes:
-        text = program(request(plan, node, passive=False))
+        text = program(request(plan, node, attempts(plan), passive=False))
         assert "PRIVATE KEY" not in text
         assert "/nowhere/key" not in text

@@ -35,6 +35,10 @@ _NOTHING: dict[str, Any] = {
     **{name: [] for name in ("programs", "sysctls", "units")},
     "handshakes": {},
     "probes": {},
+    "firewall": "kharden",
+    "from_here": {},
+    "from_pod": {},
+    "pod_seconds": 0,
     "cluster": None,
 }
 

@@ -33,7 +33,7 @@ _DEVIATIONS: dict[str, dict[str, Any]] = yaml.safe_load(
 _IDS = [entry.id for entry in CONTROLS]
 _SECTIONS = (
     *("files", "folders", "digests", "certificates", "kubeconfigs", "processes", "sockets", "sysctls", "units"),
-    *("handshakes", "probes", "cluster"),
+    *("handshakes", "probes", "cluster", "firewall", "from_here", "from_pod"),
 )
 
 
@@ -133,7 +133,7 @@ def test_nothing_seen_is_unknown(
 def test_unreachable_node_is_unknown(
     identifier: str, plan: ClusterPlan, snapshot: Snapshot, digests: dict[str, str]
 ) -> None:
-    gone = replace(snapshot, nodes={node.name: {"error": "can't be reached"} for node in plan.nodes})
+    gone = replace(snapshot, nodes={name: {"error": "can't be reached"} for name in snapshot.nodes})
     found = _examine(plan, gone, digests, identifier)
     assert {one.ok for one in found} == {None}
     assert all("can't be reached" in one.observed for one in found)

@@ -10,7 +10,7 @@ from kharden.controls import CONTROLS
 from kharden.controls.checks import PodAdmission, Probe
 from kharden.observe import pods
 from kharden.observe.questions import askers, foreign_node_questions, probe_question
-from kharden.observe.request import request, settings_asker, stored_under
+from kharden.observe.request import attempts, request, settings_asker, stored_under
 
 if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
@@ -24,7 +24,7 @@ def _cluster_of(plan: ClusterPlan, control_planes: int, workers: int) -> Cluster
 
 
 def test_request_is_json_and_has_only_what_the_role_needs(plan: ClusterPlan) -> None:
-    control_plane, worker = (request(plan, node, passive=False) for node in plan.nodes)
+    control_plane, worker = (request(plan, node, attempts(plan), passive=False) for node in plan.nodes)
     assert json.loads(json.dumps(control_plane)) == control_plane
     assert worker["cluster"] is None
     assert "etcd" in control_plane["programs"]
@@ -33,7 +33,7 @@ def test_request_is_json_and_has_only_what_the_role_needs(plan: ClusterPlan) -> 
 
 
 def test_passive_request_writes_nothing(plan: ClusterPlan) -> None:
-    asked = request(plan, plan.nodes[0], passive=True)
+    asked = request(plan, plan.nodes[0], attempts(plan), passive=True)
     assert asked["cluster"]["active"] is False
     assert asked["cluster"]["pods"] == {}
     assert {probe["method"] for probe in asked["probes"].values()} == {"GET"}
@@ -41,7 +41,7 @@ def test_passive_request_writes_nothing(plan: ClusterPlan) -> None:
 
 def test_active_probes_only_ever_dry_run(plan: ClusterPlan) -> None:
     for node in plan.nodes:
-        for probe in request(plan, node, passive=False)["probes"].values():
+        for probe in request(plan, node, attempts(plan), passive=False)["probes"].values():
             assert probe["method"] == "GET" or probe["path"].endswith("?dryRun=All")
 
 
@@ -50,7 +50,7 @@ def test_every_question_is_asked_by_those_who_answer_for_it(
     plan: ClusterPlan, control_planes: int, workers: int
 ) -> None:
     cluster = _cluster_of(plan, control_planes, workers)
-    requests = {node.name: request(cluster, node, passive=False) for node in cluster.nodes}
+    requests = {node.name: request(cluster, node, attempts(cluster), passive=False) for node in cluster.nodes}
     for target in cluster.nodes:
         for control in CONTROLS:
             if target.role not in control.roles:
@@ -64,7 +64,10 @@ def test_every_question_is_asked_by_those_who_answer_for_it(
 @pytest.mark.parametrize(("control_planes", "workers"), [(1, 0), (1, 5), (3, 4)])
 def test_each_kubelet_is_asked_by_one_control_plane(plan: ClusterPlan, control_planes: int, workers: int) -> None:
     cluster = _cluster_of(plan, control_planes, workers)
-    asked = {node.name: request(cluster, node, passive=True)["cluster"]["kubelets"] for node in cluster.control_planes}
+    asked = {
+        node.name: request(cluster, node, attempts(cluster), passive=True)["cluster"]["kubelets"]
+        for node in cluster.control_planes
+    }
     assert sorted(name for names in asked.values() for name in names) == sorted(node.name for node in cluster.nodes)
     for node in cluster.nodes:
         assert node.name in asked[settings_asker(cluster, node).name]

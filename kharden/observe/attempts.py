@@ -1,0 +1,91 @@
+"""Who tries to connect to which port: made for the collector's request, and found again in its answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Literal
+
+from kharden.plan.firewall import METADATA_ADDRESSES, Place, admits, openings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kharden.controls.checks import MetadataUnreached, Reach
+    from kharden.plan.model import ClusterPlan, IPAddress, NodePlan
+
+# In a snapshot the place of what the machine saw on which verify runs; no node can be called so.
+CONTROLLER = "the controller"
+_HTTP_PORT = 80
+
+Origin = Literal["node", "pod", "controller"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A connection to try: `asker` is the node from which, or on which the pod is; None for the controller."""
+
+    origin: Origin
+    asker: NodePlan | None
+    host: IPAddress
+    port: int
+
+    @property
+    def place(self) -> str:
+        """Whose document has the answer."""
+        return CONTROLLER if self.asker is None else self.asker.name
+
+    @property
+    def key(self) -> str:
+        """Its key among the answers of its asker."""
+        return f"{self.host} {self.port}"
+
+    @property
+    def text(self) -> str:
+        """What a person calls it."""
+        where = f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"  # noqa: PLR2004  # IP version 6
+        return f"from {f'a pod of {self.place}' if self.origin == 'pod' else self.place} to {where}"
+
+    def asked(self) -> dict[str, Any]:
+        """As the collector takes it."""
+        return {"host": str(self.host), "port": self.port}
+
+
+def reach_attempts(plan: ClusterPlan, target: NodePlan, port: int, check: Reach) -> Iterator[Attempt]:
+    """From the controller, from the nearest other node of each role, and from a pod here and one next door."""
+    yield Attempt("controller", None, target.address, port)
+    if check.published:  # a port of services: nodes and pods may use it, and whether one does is not known
+        return
+    for role in ("control-plane", "worker"):
+        others = [node for node in _before(plan, target) if node.role == role]
+        for asker in others[:1]:
+            yield Attempt("node", asker, target.address, port)
+    for asker in dict.fromkeys((target, *_before(plan, target)[:1])):
+        yield Attempt("pod", asker, target.address, port)
+
+
+def metadata_attempts(plan: ClusterPlan, node: NodePlan, _: MetadataUnreached) -> Iterator[Attempt]:
+    """From a pod, and from its node to compare with."""
+    families = {network.version for network in plan.pod_cidrs}
+    for address in METADATA_ADDRESSES:
+        if address.version in families:
+            yield Attempt("pod", node, address, _HTTP_PORT)
+            yield Attempt("node", node, address, _HTTP_PORT)
+
+
+def is_admitted(plan: ClusterPlan, target: NodePlan, attempt: Attempt, check: Reach, seen: str) -> bool:
+    """Whether the plan lets it in; `seen` is the address that it came from, by its own word."""
+    places: tuple[Place, ...] = ("nodes", "node-ports") if check.published else ()
+    for opening in openings(plan, target):
+        places += opening.places if (opening.protocol, opening.port) == ("tcp", attempt.port) else ()
+    if attempt.origin == "pod":
+        return "pods" in places
+    from_elsewhere = tuple(place for place in places if place != "pods")
+    source = attempt.asker.address if attempt.asker else ip_address(seen) if seen else None
+    return source is not None and admits(plan, from_elsewhere, source)
+
+
+def _before(plan: ClusterPlan, target: NodePlan) -> tuple[NodePlan, ...]:
+    """The other nodes, from the one before in the plan's order backwards: so everybody asks about as much."""
+    index = plan.nodes.index(target)
+    return tuple(reversed((*plan.nodes[index + 1 :], *plan.nodes[:index])))
