@@ -55,7 +55,8 @@ def listed(rules: Path, change: str = "") -> dict[str, Any]:
 
 def judged(plan: ClusterPlan, node: NodePlan, snapshot: Snapshot, facts: object) -> tuple[Observation, ...]:
     snapshot.nodes[node.name]["firewall"] = facts  # type: ignore[index]  # the fixture's own copy
-    return examine(control("firewall-rules"), View(plan, node, snapshot, SnapshotHost(snapshot.facts(node.name)), {}))
+    host = SnapshotHost(snapshot.facts(node.name))
+    return examine(control("firewall-rules"), View(plan, node, snapshot, host, {}, {}))
 
 
 @pytest.mark.programs
