@@ -164,15 +164,15 @@ def _program() -> str:
 
 
 def _validate(site: _Site) -> Task[Any]:
-    def validate(context: Context, cluster: str | None = None, json: bool = False) -> None:
+    def validate(context: Context, cluster: str | None = None, now: str | None = None, json: bool = False) -> None:
         """Check cluster.yaml alone."""
-        loaded = commands.validate(site.place(cluster))
+        loaded = commands.validate(site.place(cluster), _time(now))
         if json:
             _print_json({"cluster": loaded.cluster.metadata.name, "digest": loaded.digest, "problems": []})
         else:
             _console().print(f"{loaded.path}: good", highlight=False)
 
-    return _task(validate, cluster=_CLUSTER, json=_JSON)
+    return _task(validate, cluster=_CLUSTER, now=_NOW, json=_JSON)
 
 
 def _render(site: _Site) -> Task[Any]:

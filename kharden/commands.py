@@ -82,8 +82,11 @@ class Rendered:
     notes: tuple[str, ...]
 
 
-def validate(place: Place) -> Loaded:
-    """Check cluster.yaml alone.
+def validate(place: Place, now: datetime | None = None) -> Loaded:
+    """Check cluster.yaml alone; with `now` also that no waiver that it needs has expired.
+
+    What is rendered has been judged with its time. Applying that, and looking at it, needs no time: an expired waiver
+    must neither keep a cluster from being repaired nor hide what `verify` finds.
 
     Raises:
         SpecError: it has problems; all of them are listed.
@@ -93,12 +96,12 @@ def validate(place: Place) -> Loaded:
         raise InputError(
             f"inventories/{place.cluster}: there is no such cluster", remedy=f"known ones: {', '.join(known) or 'none'}"
         )
-    return load_spec(place.spec)
+    return load_spec(place.spec, now)
 
 
-def make_plan(place: Place) -> ClusterPlan:
-    """cluster.yaml and the facts of the lab's host → the plan."""
-    loaded = validate(place)
+def make_plan(place: Place, now: datetime | None = None) -> ClusterPlan:
+    """cluster.yaml and the facts of the lab's host → the plan; `now` as in `validate`."""
+    loaded = validate(place, now)
     lab = lab_of(loaded)
     return make(loaded.cluster, loaded.digest, lab_nodes.prepare(lab) if lab else None)
 
@@ -137,7 +140,7 @@ def _architecture() -> str:
 def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
     """Write build/<cluster>/."""
     reporter.phase("Read cluster.yaml")
-    plan = make_plan(place)
+    plan = make_plan(place, now)
     reporter.phase("Fetch programs and images")
     artifacts = fetch_artifacts(plan, reporter)
     # Nothing is rendered under an apply that reads it, and no two renders make keys.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from kharden.plan.endpoints import API_PORT
+
 if TYPE_CHECKING:
-    from kharden.controls.checks import ForeignNodeRefused, Probe, TlsListener
+    from kharden.controls.checks import AuditLevel, ForeignNodeRefused, Probe, TlsListener
     from kharden.controls.checks.behaviour import Credential
     from kharden.controls.checks.node import Scope
     from kharden.plan.model import ClusterPlan, NodePlan
@@ -103,6 +105,23 @@ def foreign_node_questions(plan: ClusterPlan, node: NodePlan, _: ForeignNodeRefu
     if others:
         questions.append(Refusal(_node_question(plan, others[0], "PATCH", _OPEN_LABEL), "403", denied))
     return tuple(questions)
+
+
+def audit_question(node: NodePlan, check: AuditLevel) -> Question:
+    """A request whose event is looked for in the audit log of a control plane; its own API server is asked."""
+    method, path = check.request
+    headers = {"Accept": "application/json"} | ({} if check.body is None else {"Content-Type": "application/json"})
+    return Question(
+        check.what,
+        str(node.address),
+        API_PORT,
+        method,
+        path,
+        headers,
+        check.body,
+        _CREDENTIALS["kubelet"],
+        over_tls=True,
+    )
 
 
 def _node_question(plan: ClusterPlan, name: str, method: str, label: str | None) -> Question:

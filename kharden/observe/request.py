@@ -8,10 +8,16 @@ from kharden.controls import CONTROLS, FromPlan
 from kharden.controls import checks as kinds
 from kharden.observe import pods
 from kharden.observe.attempts import metadata_attempts, reach_attempts
-from kharden.observe.questions import askers, foreign_node_questions, handshake_question, probe_question
+from kharden.observe.measure import asked_of, encrypted_resources, pod_security
+from kharden.observe.questions import (
+    askers,
+    audit_question,
+    foreign_node_questions,
+    handshake_question,
+    probe_question,
+)
 from kharden.observe.rules import TABLE
 from kharden.plan.endpoints import API_PORT, bracketed
-from kharden.spec import presets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +36,8 @@ _ETCDCTL = (
 # How long a node's collector waits for a pod to connect from; one starts in two or three seconds.
 _POD_SECONDS = 20
 _AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
+# A question that has an event whatever the layers are, by its text.
+_ALWAYS_AUDITED = "a role is deleted"
 _LISTS = ("patterns", "folders", "digests", "certificates", "kubeconfigs", "programs", "sysctls", "units")
 # Kind → section of the request, and the attribute that names what to look for; other kinds ask the cluster itself.
 _LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
@@ -54,7 +62,13 @@ _LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
     kinds.UnitState: (("units", "name"),),
 }
 # Kinds that write (dry runs included), so a passive run leaves them out.
-ACTIVE = (kinds.PodAdmission, kinds.ForeignNodeRefused, kinds.SecretsNotAudited)
+ACTIVE = (
+    kinds.PodAdmission,
+    kinds.NamespacesRestricted,
+    kinds.ForeignNodeRefused,
+    kinds.SecretsNotAudited,
+    kinds.AuditLevel,
+)
 
 
 def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]], *, passive: bool) -> dict[str, Any]:
@@ -156,7 +170,14 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
         "objects": [check.path for check in own if isinstance(check, kinds.ObjectsAbsent)],
         "etcd": list(_ETCDCTL),
         "stored": {name: stored_under(name) for name in encrypted_resources(plan)},
+        "violation": pods.violation(pod_security(plan)),
         "audit_log": _AUDIT_LOG,
+        "audited": {
+            check.what: audit_question(node, check).asked()
+            for check in own
+            if isinstance(check, kinds.AuditLevel) and asked_of(plan, check)
+        },
+        "audited_last": _ALWAYS_AUDITED,
     }
 
 
@@ -183,11 +204,6 @@ def settings_paths() -> tuple[tuple[str, ...], ...]:
         if isinstance(check, kinds.KubeletSetting | kinds.KubeletSettingWithin)
     )
     return tuple(dict.fromkeys(found))
-
-
-def encrypted_resources(plan: ClusterPlan) -> tuple[str, ...]:
-    """Resources that must lie encrypted in etcd: the cluster's own, and those that nobody may leave out unwaived."""
-    return tuple(dict.fromkeys((*plan.encryption.resources, *presets.ENCRYPTED_RESOURCES.least(plan.preset))))
 
 
 def stored_under(resource: str) -> str:

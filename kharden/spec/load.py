@@ -8,10 +8,11 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from kharden.errors import InputError
-from kharden.spec import rules, schema
+from kharden.spec import floors, rules, schema
 from kharden.spec.document import Document, unread
 from kharden.spec.judgement import judged
 from kharden.spec.model import Cluster
@@ -20,7 +21,8 @@ from kharden.spec.reader import read
 from kharden.spec.warnings import warned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
     from pathlib import Path
 
 MAX_BYTES = 1 << 20
@@ -49,8 +51,12 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
 
 
-def load(path: Path) -> Loaded:
+def load(path: Path, now: datetime | None = None) -> Loaded:
     """Read and judge the cluster.yaml at `path`.
+
+    Args:
+        path: the file; the folder that it lies in has the cluster's name.
+        now: where it is given, waivers that have expired by then count no more.
 
     Raises:
         SpecError: it isn't a valid description of a cluster; everything that is wrong is in it.
@@ -61,13 +67,19 @@ def load(path: Path) -> Loaded:
     document = read(text) if isinstance(text, str) else unread(text)
     outcome = judged(document)
     if isinstance(outcome, Cluster):
-        findings = document.findings or tuple(rules.broken(outcome, path.absolute().parent.name))
+        findings = document.findings or tuple(_broken(outcome, path, now))
         if not findings:
             warnings = _problems(path, document, warned(outcome))
             return Loaded(outcome, hashlib.sha256(content).hexdigest(), path, tuple(warnings))
     else:
         findings = (*_within_the_known(document.findings, outcome), *outcome)
     raise SpecError(str(path), _problems(path, document, findings))
+
+
+def _broken(cluster: Cluster, path: Path, now: datetime | None) -> Iterator[Finding]:
+    yield from rules.broken(cluster, path.absolute().parent.name)
+    if now is not None:
+        yield from floors.expired(cluster, now.astimezone(UTC).date())
 
 
 def _bytes(path: Path) -> bytes:

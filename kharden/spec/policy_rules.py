@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from kharden.controls import CONTROLS
+from kharden.spec.floors import weakened_settings_are_waived
 from kharden.spec.problems import Finding, KeyPath, duplicates
 
 if TYPE_CHECKING:
@@ -101,4 +102,5 @@ POLICY_RULES: tuple[Rule, ...] = (
     images_can_be_pulled,
     waivers_differ,
     waived_controls_exist,
+    weakened_settings_are_waived,
 )

@@ -86,7 +86,7 @@ EXEMPT_NAMESPACES: Setting[tuple[str, ...]] = Setting(
     cis=(),
     stig=(),
     sources=("CIS 5.2.1", "STIG V-254800"),
-    control="pod-security-unexempted",
+    control="pod-security-everywhere",
     weaker="having an item more",
 )
 EXEMPT_USERNAMES: Setting[tuple[str, ...]] = Setting(
@@ -96,7 +96,7 @@ EXEMPT_USERNAMES: Setting[tuple[str, ...]] = Setting(
     cis=(),
     stig=(),
     sources=("CIS 5.2.1", "STIG V-254800"),
-    control="pod-security-unexempted",
+    control="pod-security-everywhere",
     weaker="having an item more",
 )
 EXEMPT_RUNTIME_CLASSES: Setting[tuple[str, ...]] = Setting(
@@ -106,7 +106,7 @@ EXEMPT_RUNTIME_CLASSES: Setting[tuple[str, ...]] = Setting(
     cis=(),
     stig=(),
     sources=("CIS 5.2.1", "STIG V-254800"),
-    control="pod-security-unexempted",
+    control="pod-security-everywhere",
     weaker="having an item more",
 )
 AUDIT_LAYERS: Setting[tuple[AuditLayer, ...]] = Setting(

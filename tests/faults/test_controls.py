@@ -287,6 +287,20 @@ FAULTS = (
     ),
     # What the cluster admits, keeps and writes down.
     Fault(
+        "audit-level",
+        "cp1",
+        "sed -i 's/level: RequestResponse/level: Metadata/' /etc/kharden/api/audit-policy.yaml",
+        "audit-levels",
+        ("a role is deleted: level RequestResponse", "level Metadata"),
+    ),
+    Fault(
+        "exempt-namespace",
+        "cp1",
+        "sed -i 's/namespaces: \\[\\]/namespaces: [kube-public]/' /etc/kharden/api/admission.yaml",
+        "pod-security-everywhere",
+        ("kube-public: a pod that the Pod Security Standard forbids", "admitted"),
+    ),
+    Fault(
         "audited-content",
         "cp1",
         "sed -i '0,/level: Metadata/s//level: RequestResponse/' /etc/kharden/api/audit-policy.yaml",

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from kharden.controls.checks import DefaultServiceAccounts, ForeignNodeRefused, ObjectsAbsent, PodAdmission
+from typing import TYPE_CHECKING
+
+from kharden.controls.checks import (
+    DefaultServiceAccounts,
+    ForeignNodeRefused,
+    NamespacesRestricted,
+    ObjectsAbsent,
+    PodAdmission,
+)
 from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, Control
+
+if TYPE_CHECKING:
+    from kharden.controls.checks.behaviour import PodFeature
+
+# What every Pod Security Standard but "privileged" forbids (CIS 5.2.2 to 5.2.12).
+_FORBIDDEN: tuple[PodFeature, ...] = (
+    *("privileged", "host-path", "host-network", "host-pid", "host-ipc", "host-port", "host-process", "capability"),
+)
 
 CONTROLS = (
     Control(
         "pod-security-enforced",
-        "Privileged pods, pods with the host's files or network, (restricted) root pods are refused, others admitted",
+        "Pods with more than the cluster's Pod Security Standard allows are refused, others admitted",
         "critical",
         CONTROL_PLANE,
         (
             PodAdmission("", admitted=True),
-            PodAdmission("privileged", admitted=False),
-            PodAdmission("host-path", admitted=False),
+            *(PodAdmission(feature, admitted=False) for feature in _FORBIDDEN),
             PodAdmission("root", admitted=False, standard="restricted"),
-            PodAdmission("host-network", admitted=False),
+            PodAdmission("escalation", admitted=False, standard="restricted"),
         ),
+    ),
+    Control(
+        "pod-security-everywhere",
+        "No namespace but kube-system admits pods that the cluster's Pod Security Standard forbids",
+        "critical",
+        CONTROL_PLANE,
+        (NamespacesRestricted(("kube-system",)),),
+        "take the namespace's exemption or label away, or move what needs it and write a waiver",
     ),
     Control(
         "node-restriction-enforced",

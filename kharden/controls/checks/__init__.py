@@ -1,12 +1,14 @@
 """The kinds of checks: what is looked at and what it must be, as values. `kharden.observe.examine` knows how."""
 
 from kharden.controls.checks.behaviour import (
+    AuditLevel,
     DefaultServiceAccounts,
     EncryptedAtRest,
     ForeignNodeRefused,
     KubeletSetting,
     KubeletSettingWithin,
     MetadataUnreached,
+    NamespacesRestricted,
     ObjectsAbsent,
     PodAdmission,
     Probe,
@@ -69,6 +71,8 @@ Check = (
     | PodAdmission
     | EncryptedAtRest
     | SecretsNotAudited
+    | AuditLevel
+    | NamespacesRestricted
     | DefaultServiceAccounts
     | ObjectsAbsent
     | FirewallRules
@@ -84,6 +88,7 @@ __all__ = [
     "ArgumentEquals",
     "ArgumentLacks",
     "ArgumentWithin",
+    "AuditLevel",
     "CertificateFile",
     "Check",
     "DefaultServiceAccounts",
@@ -101,6 +106,7 @@ __all__ = [
     "Listener",
     "ListeningSockets",
     "MetadataUnreached",
+    "NamespacesRestricted",
     "ObjectsAbsent",
     "PodAdmission",
     "Probe",

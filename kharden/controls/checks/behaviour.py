@@ -12,6 +12,21 @@ if TYPE_CHECKING:
 # Whose certificate a probe shows: nobody's, the node's kubelet's, or etcd's health check's.
 Credential = Literal["none", "kubelet", "etcd-client"]
 
+# What a pod has beyond the restricted Pod Security Standard; "" is nothing.
+PodFeature = Literal[
+    "",
+    "privileged",
+    "host-path",
+    "host-network",
+    "host-pid",
+    "host-ipc",
+    "host-port",
+    "host-process",
+    "capability",
+    "root",
+    "escalation",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -71,7 +86,7 @@ class PodAdmission:
         standard: the mildest Pod Security Standard that has a say in it; a cluster with a milder one isn't asked.
     """
 
-    feature: Literal["", "privileged", "host-path", "root", "host-network"]
+    feature: PodFeature
     admitted: bool
     standard: Literal["baseline", "restricted"] = "baseline"
 
@@ -84,6 +99,32 @@ class EncryptedAtRest:
 @dataclass(frozen=True, slots=True)
 class SecretsNotAudited:
     """A secret that was just written is in the audit log, and what is in it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLevel:
+    """A request that nobody but us makes is in the audit log at this level; "None" means that it isn't there.
+
+    It is made with the kubelet's credential about an object that doesn't exist, so it changes nothing, refused or not.
+
+    Attributes:
+        request: HTTP method and path; NAME stands for a name of our own.
+        body: of the request, with the same.
+        layer: the layer of spec.audit.layers that it belongs to; a cluster without that layer isn't asked.
+    """
+
+    what: str
+    request: tuple[str, str]
+    level: Literal["None", "Metadata", "Request", "RequestResponse"]
+    body: str | None = None
+    layer: Literal["", "reads", "contents"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacesRestricted:
+    """In every namespace but these a pod that the cluster's Pod Security Standard forbids is refused (a dry run)."""
+
+    privileged: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from kharden.observe.collector import cluster, files, firewall, kernel, probes, processes, reach, scratch
+from kharden.observe.collector import audit, cluster, files, firewall, kernel, probes, processes, reach, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,11 @@ def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:
             "etcd": {
                 name: _section(cluster.prefixes, asked["etcd"], folder) for name, folder in asked["stored"].items()
             },
-            "audit": _section(cluster.audited, asked["audit_log"], scratch),
+            "namespaces": _section(cluster.try_namespaces, api, asked["violation"]) if asked["active"] else {},
+            "audit": _section(audit.audited, asked["audit_log"], scratch),
+            "audit_levels": _section(audit.levels, asked["audit_log"], asked["audited"], asked["audited_last"])
+            if asked["active"]
+            else {},
         }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kharden.controls import checks as kinds
 from kharden.observe.examine import arguments, certificates, cluster, connections, files, firewall, machine, sockets
 from kharden.observe.facts import Unobserved
+from kharden.observe.measure import asked_of
 from kharden.observe.model import Finding, Observation, clean
 from kharden.observe.request import ACTIVE
 
@@ -54,6 +55,8 @@ _EXAMINERS: dict[type[kinds.Check], tuple[Source, Examiner]] = {
     kinds.ServiceTables: ("collector", firewall.tables),
     kinds.Reach: ("probe", firewall.reach),
     kinds.MetadataUnreached: ("probe", firewall.metadata),
+    kinds.AuditLevel: ("collector", cluster.audit_level),
+    kinds.NamespacesRestricted: ("api", cluster.namespaces_restricted),
 }
 # Kinds that look at nothing but what testinfra can be asked too.
 _BY_HOST = (
@@ -79,6 +82,8 @@ def examine(control: Control, view: View, *, live: bool = False) -> tuple[Observ
     """
     found = []
     for check in control.checks:
+        if not asked_of(view.plan, check):
+            continue
         source, examiner = _EXAMINERS[type(check)]
         if view.snapshot.passive and isinstance(check, ACTIVE):
             findings = [Finding(control.title, "left out, since this run changes nothing", None, left_out=True)]

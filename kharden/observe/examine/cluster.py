@@ -8,23 +8,26 @@ from kharden.controls import FromPlan
 from kharden.observe import pods
 from kharden.observe.examine.view import resolve
 from kharden.observe.facts import Unobserved
+from kharden.observe.measure import encrypted_resources
 from kharden.observe.model import Finding
-from kharden.observe.request import encrypted_resources, settings_asker, settings_paths
-from kharden.spec import presets
+from kharden.observe.request import settings_asker, settings_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kharden.controls.checks import (
+        AuditLevel,
         DefaultServiceAccounts,
         EncryptedAtRest,
         KubeletSetting,
         KubeletSettingWithin,
+        NamespacesRestricted,
         ObjectsAbsent,
         PodAdmission,
         SecretsNotAudited,
     )
     from kharden.observe.examine.view import View
+    from kharden.observe.facts import Facts
 
 _REFUSED = "Forbidden"
 _BY_POD_SECURITY = "violates PodSecurity"
@@ -62,11 +65,8 @@ def _setting(path: tuple[str, ...], view: View) -> list[object]:
 
 def pod_admission(check: PodAdmission, view: View) -> Iterator[Finding]:
     """Whether a pod was let in, and that it was Pod Security which refused it."""
-    asked_for = presets.POD_SECURITY.stricter(view.plan.admission.pod_security, view.plan.preset)
-    if presets.POD_SECURITY_ORDER.index(check.standard) > presets.POD_SECURITY_ORDER.index(asked_for):
-        return
     answer = view.facts.at("cluster", "pods", pods.title(check))
-    admitted, reason, message = answer.at("admitted").flag(), answer.at("reason").text(), answer.at("message").text()
+    admitted, reason, message = _answer(answer)
     said = "admitted" if admitted else f"{reason}: {message}"
     if check.admitted:
         yield Finding(f"{pods.title(check)} is admitted", said, admitted)
@@ -120,3 +120,25 @@ def not_audited(_: SecretsNotAudited, view: View) -> Iterator[Finding]:
         f"level {level}, content {'in the log' if leaked else 'not in the log'}",
         level == "Metadata" and not leaked,
     )
+
+
+def audit_level(check: AuditLevel, view: View) -> Iterator[Finding]:
+    """How much of a request is in the log."""
+    level = view.facts.at("cluster", "audit_levels", check.what).text()
+    yield Finding(f"{check.what}: level {check.level}", f"level {level}", level == check.level)
+
+
+def namespaces_restricted(check: NamespacesRestricted, view: View) -> Iterator[Finding]:
+    """Pod Security itself refuses the pod in each namespace; another refusal proves nothing."""
+    for name, answer in sorted(view.facts.at("cluster", "namespaces").table().items()):
+        if name in check.privileged:
+            continue
+        admitted, reason, message = _answer(answer)
+        said = "admitted" if admitted else f"{reason}: {message}"
+        by_it = reason == _REFUSED and _BY_POD_SECURITY in message
+        expected = f"{name}: a pod that the Pod Security Standard forbids is refused"
+        yield Finding(expected, said, False if admitted else by_it or None)
+
+
+def _answer(answer: Facts) -> tuple[bool, str, str]:
+    return answer.at("admitted").flag(), answer.at("reason").text(), answer.at("message").text()

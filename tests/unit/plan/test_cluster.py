@@ -169,15 +169,16 @@ def test_what_cluster_yaml_says_reaches_the_plan(planned: Planner) -> None:
     plan = planned(
         pki={"algorithm": "RSA-2048", "lifetimes": {"authorityDays": 100, "leafDays": 7}},
         encryption={"provider": "aescbc", "resources": ["secrets"]},
-        audit={"maxAgeDays": 1, "maxBackups": 2, "maxSizeMB": 3},
-        admission={"podSecurity": "baseline", "eventRateLimits": [{"type": "User", "qps": 4, "burst": 5}]},
+        audit={"maxAgeDays": 31, "maxBackups": 12, "maxSizeMB": 103},
+        preset="baseline",
+        admission={"podSecurity": "restricted", "eventRateLimits": [{"type": "User", "qps": 4, "burst": 5}]},
         kubelet={"podPidsLimit": 64},
     )
     assert (plan.pki.algorithm, plan.pki.authority_days, plan.pki.leaf_days) == ("RSA-2048", 100, 7)
     assert (plan.encryption.provider, plan.encryption.resources) == ("aescbc", ("secrets",))
-    assert (plan.audit.max_age_days, plan.audit.max_backups, plan.audit.max_size_mb) == (1, 2, 3)
+    assert (plan.audit.max_age_days, plan.audit.max_backups, plan.audit.max_size_mb) == (31, 12, 103)
     assert [(limit.type, limit.qps, limit.burst) for limit in plan.admission.event_rate_limits] == [("User", 4, 5)]
-    assert (plan.admission.pod_security, plan.kubelet.pod_pids_limit) == ("baseline", 64)
+    assert (plan.admission.pod_security, plan.kubelet.pod_pids_limit) == ("restricted", 64)
     assert (plan.kubernetes, plan.minor) == ("1.36.3", "1.36")
 
 

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from kharden.pki.bundle import load_or_create
 from kharden.render.control_plane import kubeconfig
 from kharden.seal import STORES, load_or_create_identity
+from kharden.spec.policy import AdmissionPlugin
 from tests.unit.plan.planner import Planner
 
 from .control_plane import ControlPlane, Process, free_port, get_unverified
@@ -143,7 +144,18 @@ def test_other_answers_in_cluster_yaml_are_taken_too(programs: Programs, tmp_pat
         pki={"algorithm": "RSA-2048"},
         encryption={"provider": "aescbc", "resources": ["secrets", "configmaps", "widgets.example.com"]},
         audit={"maxAgeDays": 90, "maxBackups": 20, "maxSizeMB": 200},
-        admission={"podSecurity": "baseline", "eventRateLimits": [{"type": "User", "qps": 10, "burst": 20}]},
+        preset="stig",
+        admission={
+            "podSecurity": "baseline",
+            "podSecurityExemptions": {"namespaces": ["a"], "usernames": ["b@c"], "runtimeClasses": ["d"]},
+            # All that may be added; an API server refuses a plugin that its version doesn't know.
+            "plugins": list(get_args(AdmissionPlugin)),
+            "eventRateLimits": [{"type": "User", "qps": 10, "burst": 20}],
+        },
+        waivers=[
+            {"control": control, "owner": "o", "reason": "r", "expires": "2099-12-31"}
+            for control in ("pod-security-enforced", "pod-security-everywhere")
+        ],
     )
     other = placed(plan, programs, tmp_path)
     with other.run(other.etcd(), "etcd") as etcd:

@@ -58,6 +58,7 @@ spec:
       roots: [age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq]
   waivers:
     - {control: pod-security-enforced, owner: "team {{ x }}", reason: 'no: really', expires: 2027-01-31}
+    - {control: pod-security-everywhere, owner: o, reason: r, expires: 2027-01-31}
 """
 
 
