@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _PATCHES = PurePosixPath(PATCHES)
+_CLUSTER_CA = "/etc/kubernetes/pki/ca.crt"
+_ETCD_CA = "/etc/kubernetes/pki/etcd/ca.crt"
 
 
 class _Unsafe(str):
@@ -88,7 +90,6 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
             {"port": ETCD_CLIENT_PORT, "programs": ["etcd"]},
             {"port": ETCD_PEER_PORT, "programs": ["etcd"]},
         ]
-    authority = next(file for file in files.files if file.path == "/etc/haproxy/kubernetes-ca.crt")
     return {
         "address": str(node.address),
         # kubeadm's own least for a control plane; a worker runs with less.
@@ -101,8 +102,15 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
         "cgroup_version": [node.runtime.cgroup_version],
         "distribution": [{"id": "debian", "versions": ["12", "13"]}],
         "ssh": {"port": node.ssh.port, "sources": [str(network) for network in members(plan, "ssh")]},
-        "ca_sha256": hashlib.sha256(authority.content).hexdigest(),
+        "authorities": _authorities(files),
     }
+
+
+def _authorities(files: NodeFiles) -> dict[str, str]:
+    """CA files that tell whose a node is. etcd's counts too: the cluster's may be the user's, and so in new stores."""
+    content = {file.path: file.content for file in files.files if not file.sensitive}
+    places = {_CLUSTER_CA: content["/etc/haproxy/kubernetes-ca.crt"], _ETCD_CA: content.get(_ETCD_CA)}
+    return {path: hashlib.sha256(pem).hexdigest() for path, pem in places.items() if pem is not None}
 
 
 def _serving(node: NodePlan) -> dict[str, Any]:

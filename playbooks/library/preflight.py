@@ -84,15 +84,11 @@ options:
           - What the firewall will let in to sshd, C(port) and C(sources) (address ranges). The connection that this run
             came by must be among it.
         type: dict
-      ca_sha256:
+      authorities:
         description:
-          - The SHA-256 of the file that O(expectations.ca_path) must be, where it is. Another one means that the node
-            belongs to another cluster.
-        type: str
-      ca_path:
-        description: Where the cluster's CA certificate lies on a node.
-        type: path
-        default: /etc/kubernetes/pki/ca.crt
+          - Paths of CA certificates, each with the SHA-256 that the file must have where it is. Another one means that
+            the node belongs to another cluster.
+        type: dict
 attributes:
   check_mode:
     description: The same as without it.
@@ -137,8 +133,7 @@ _EXPECTATIONS = {
     "clock": {"type": "int"},
     "kernel_features": {"type": "list", "elements": "str"},
     "ssh": {"type": "dict"},
-    "ca_sha256": {"type": "str"},
-    "ca_path": {"type": "path", "default": "/etc/kubernetes/pki/ca.crt"},
+    "authorities": {"type": "dict"},
 }
 ARGUMENTS = {"expectations": {"type": "dict", "required": True, "options": _EXPECTATIONS}}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -169,11 +164,11 @@ def problems(expected: dict[str, Any]) -> list[Problem]:
         "clock": clock,
         "kernel_features": kernel_features,
         "ssh": ssh,
+        "authorities": authorities,
     }
-    found = [
+    return [
         problem for name, check in checks.items() if expected[name] is not None for problem in check(expected[name])
     ]
-    return found + (ca(expected["ca_path"], expected["ca_sha256"]) if expected["ca_sha256"] else [])
 
 
 def address(wanted: str) -> list[Problem]:
@@ -337,13 +332,17 @@ def ssh(wanted: dict[str, Any]) -> list[Problem]:
     return [Problem(what, f"add {address}/{address.max_prefixlen} to spec.access.ssh")]
 
 
-def ca(path: str, wanted: str) -> list[Problem]:
-    """The CA of this cluster or none."""
-    file = Path(path)
-    if not file.exists() or sha256(file.read_bytes()).hexdigest() == wanted:
-        return []
-    remedy = "check the address; to take the node over, reset it first (kubeadm reset; a lab node: invoke lab.down)"
-    return [Problem(f"this node belongs to another cluster: {path} is another CA's certificate", remedy)]
+def authorities(wanted: dict[str, str]) -> list[Problem]:
+    """The CAs of this cluster or none."""
+    remedy = (
+        "check the address, or restore the stores that it was made with; to take the node over, reset it first "
+        "(kubeadm reset; a lab node: invoke lab.down)"
+    )
+    return [
+        Problem(f"this node belongs to another cluster: {path} is another CA's certificate", remedy)
+        for path, digest in wanted.items()
+        if Path(path).exists() and sha256(Path(path).read_bytes()).hexdigest() != digest
+    ]
 
 
 def main() -> None:

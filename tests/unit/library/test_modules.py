@@ -87,9 +87,7 @@ def test_what_is_no_digest_is_refused(node: Node, wanted: dict[str, object]) -> 
 # --- preflight
 
 
-def preflight(node: Node | None = None, **expectations: Any) -> Result:  # noqa: ANN401 - as the module takes them
-    if node:
-        expectations["ca_path"] = str(node.path("/etc/kubernetes/pki/ca.crt"))
+def preflight(**expectations: Any) -> Result:  # noqa: ANN401 - as the module takes them
     return run_module("preflight", {"expectations": expectations})
 
 
@@ -148,13 +146,17 @@ def test_a_taken_port_is_told_with_its_process_unless_that_may_have_it() -> None
     assert preflight(ports=[{"port": port, "programs": []}]).status == 0
 
 
-def test_a_node_of_another_cluster_is_known_by_its_ca(node: Node) -> None:
-    mine = sha256(b"mine").hexdigest()
-    assert preflight(node, ca_sha256=mine).status == 0
-    node.put("/etc/kubernetes/pki/ca.crt", "mine")
-    assert preflight(node, ca_sha256=mine).status == 0
-    node.put("/etc/kubernetes/pki/ca.crt", "theirs")
-    assert "belongs to another cluster" in preflight(node, ca_sha256=mine).values["msg"]
+@pytest.mark.parametrize("path", ["/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/pki/etcd/ca.crt"])
+def test_a_node_of_another_cluster_is_known_by_each_of_its_cas(node: Node, path: str) -> None:
+    paths = ("/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/pki/etcd/ca.crt")
+    mine = {str(node.path(each)): sha256(b"mine").hexdigest() for each in paths}
+    assert preflight(authorities=mine).status == 0
+    for each in paths:
+        node.put(each, "mine")
+    assert preflight(authorities=mine).status == 0
+    node.put(path, "theirs")
+    (problem,) = preflight(authorities=mine).values["problems"]
+    assert problem["what"].startswith(f"this node belongs to another cluster: {node.path(path)} ")
 
 
 def test_an_expectation_of_another_form_is_one_line() -> None:
