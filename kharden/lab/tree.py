@@ -57,7 +57,7 @@ def ensure_tree(suite: Suite, log: Path, progress: Progress) -> Tree:
         _remove_half_built()
         folder = trees_folder() / f"{suite}-{tree_key(suite)}"
         begun = time.monotonic()
-        if is_whole(folder):
+        if is_whole(folder, used=_is_used(folder)):
             progress.start(item)
             progress.done(item, time.monotonic() - begun, cached=True)
             return Tree(folder / "root")
@@ -77,21 +77,34 @@ def tree_key(suite: Suite) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether the tree is there and as it was when it was made."""
+def is_whole(folder: Path, *, used: bool) -> bool:
+    """Whether the tree is there and as it was when it was made.
+
+    Contents are read as well unless nodes run on it already: reading 230 MB costs more than all other checks of `up`,
+    and what those nodes have seen can't be mended below them.
+    """
+    root = folder / "root"
     try:
-        recorded = json.loads((folder / _RECORD).read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
+        recorded = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        digest, contents = recorded["digest"], recorded.get("contents")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return bool(recorded == tree_digest(folder / "root"))
+    return bool(digest == tree_digest(root) and (used or contents == contents_digest(root)))
+
+
+def contents_digest(root: Path) -> str:
+    """SHA-256 over path and content of every file below `root`: a failing disk changes no time and no size."""
+    digest = hashlib.sha256()
+    for entry in _entries(root):
+        if entry.is_file(follow_symlinks=False):
+            with Path(entry.path).open("rb", buffering=0) as stream:
+                own = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{own} {os.path.relpath(entry.path, root)}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
 
 
 def tree_digest(root: Path) -> str:
-    """SHA-256 over path, type, mode, owner, size, time of change and link target of everything below `root`.
-
-    Contents are not read: a write changes a file's time, and reading half a gigabyte would cost each `up` more than
-    all its other checks.
-    """
+    """SHA-256 over path, type, mode, owner, size, time of change and link target of everything below `root`."""
     digest = hashlib.sha256()
     for entry in _entries(root):
         status = entry.stat(follow_symlinks=False)
@@ -120,7 +133,8 @@ def _build(suite: Suite, folder: Path, log: Path) -> None:
     make_folder(root)
     _debootstrap(suite, root, log)
     _finish(root)
-    write(temporary / _RECORD, json.dumps({"digest": tree_digest(root), "suite": suite}).encode())
+    record = {"digest": tree_digest(root), "contents": contents_digest(root), "suite": suite}
+    write(temporary / _RECORD, json.dumps(record).encode())
     _remove_folder(folder)
     temporary.rename(folder)
 

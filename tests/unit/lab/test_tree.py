@@ -81,6 +81,13 @@ def _overwrite(root: Path) -> None:
     (root / "etc/os-release").write_text("TRIXIE")
 
 
+def _rot(root: Path) -> None:
+    path = root / "etc/os-release"
+    before = path.stat()
+    path.write_text("tRixie")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def _remove(root: Path) -> None:
     (root / "etc/os-release").unlink()
 
@@ -106,7 +113,7 @@ def _garble_record(root: Path) -> None:
     (root.parent / "tree.json").write_text('["x"')
 
 
-DAMAGES = [_truncate, _overwrite, _remove, _add, _open, _redirect, _lose_record, _garble_record]
+DAMAGES = [_truncate, _rot, _overwrite, _remove, _add, _open, _redirect, _lose_record, _garble_record]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: str(damage.__name__))
@@ -119,6 +126,16 @@ def test_a_damaged_tree_is_found_and_made_anew(damage: object, debian: Debian, t
     assert (again / "etc/os-release").read_text() == "trixie"
     assert not (again / "etc/extra").exists()
     assert said.done_items == [("base tree trixie (the cached one is damaged: made anew)", False)]
+
+
+def test_under_nodes_that_run_contents_are_not_read_again(
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = ensure(tmp_path)
+    monkeypatch.setattr(tree, "_is_used", lambda folder: folder == root.parent)
+    _rot(root)
+    ensure(tmp_path)
+    assert debian.runs == 1
 
 
 def test_a_half_built_tree_is_never_used(debian: Debian, tmp_path: Path) -> None:
