@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kharden.controls.checks import AuditLevel, PodAdmission
+from kharden.controls.checks import ArgumentWithin, AuditLevel, PodAdmission
 from kharden.spec import presets
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def asked_of(plan: ClusterPlan, check: Check) -> bool:
     if isinstance(check, PodAdmission):
         order = presets.POD_SECURITY_ORDER
         return order.index(check.standard) <= order.index(pod_security(plan))
-    return True
+    return not (isinstance(check, ArgumentWithin) and check.presets) or plan.preset in check.presets
 
 
 def audit_layers(plan: ClusterPlan) -> frozenset[str]:

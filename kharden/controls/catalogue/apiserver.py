@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kharden.controls.catalogue.suites import GO_VERSIONS, STRONG_SUITES
+from kharden.controls.catalogue.suites import GCM_SUITES, GO_VERSIONS, STRONG_SUITES
 from kharden.controls.checks import (
     ArgumentAbsent,
     ArgumentAtLeast,
@@ -193,6 +193,8 @@ CONTROLS = (
         (
             ArgumentWithin(_API, "tls-min-version", GO_VERSIONS),
             ArgumentWithin(_API, "tls-cipher-suites", STRONG_SUITES),
+            # STIG V-242418 names four suites.
+            ArgumentWithin(_API, "tls-cipher-suites", GCM_SUITES, presets=("stig",)),
         ),
     ),
     Control(

@@ -8,6 +8,7 @@ STRONG_SUITES = tuple(
     for key in ("ECDSA", "RSA")
     for cipher in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256")
 )
+GCM_SUITES = tuple(suite for suite in STRONG_SUITES if "_GCM_" in suite)
 # The same suites as a handshake reports them (OpenSSL's names), and those of TLS 1.3, which have no choice in them.
 SPOKEN_SUITES = (
     *(f"ECDHE-{key}-{cipher}" for key in ("ECDSA", "RSA") for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384")),

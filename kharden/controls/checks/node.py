@@ -81,11 +81,16 @@ class ArgumentLacks:
 
 @dataclass(frozen=True, slots=True)
 class ArgumentWithin:
-    """The flag's comma-separated value is not empty and has no item but these."""
+    """The flag's comma-separated value is not empty and has no item but these.
+
+    Attributes:
+        presets: the presets that ask for it; none named means all.
+    """
 
     program: str
     name: str
     items: tuple[str, ...]
+    presets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

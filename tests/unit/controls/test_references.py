@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,19 @@ def test_every_automated_cis_check_is_served() -> None:
     assert automated - set(benchmarks()["cis-1.12"]) == set(_UNSERVED)
 
 
+@pytest.mark.parametrize(("name", "title"), [("cis-1.12", "CIS"), ("stig-v2r6", "DISA")])
+def test_what_no_control_serves_stands_in_the_docs_with_its_reason(name: str, title: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    (section,) = (part for part in page.split("\n## ")[1:] if part.startswith(title))
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if re.match(r"\| [V0-9]", line)]
+    assert [row[0] for row in rows] == [entry for entry in _known(name) if entry not in benchmarks()[name]]
+    assert all(len(row) == 3 and row[2] for row in rows)
+
+
 def test_references() -> None:
     assert references("apiserver-profiling-off") == {"cis-1.12": ["1.2.15"]}
-    assert references("etcd-data-directory") == {"cis-1.12": ["1.1.11", "1.1.12"], "stig-v2r6": ["V-242445"]}
+    assert references("etcd-data-directory") == {
+        "cis-1.12": ["1.1.11", "1.1.12"],
+        "stig-v2r6": ["V-242445", "V-242459"],
+    }
     assert references("units-running") == {}
