@@ -115,9 +115,13 @@ def is_program_running(name: str) -> bool:
 
 
 def _marked(lab_name: str, node_name: str) -> tuple[list[int], list[int]]:
-    """The processes that bear the node's mark: those of systemd-nspawn, and those of launch.py."""
+    """The processes that bear the node's mark: those of systemd-nspawn, and those of launch.py.
+
+    Anybody can start a process with any arguments; one of another user's would have us enter its namespaces as root.
+    """
     mark = directory_argument(lab_name, node_name)
-    marked = [(pid, [Path(part).name for part in parts]) for pid, parts in _processes() if mark in parts]
+    own = ((pid, parts) for pid, parts in _processes() if mark in parts and _is_ours(pid))
+    marked = [(pid, [Path(part).name for part in parts]) for pid, parts in own]
     supervisors = [pid for pid, names in marked if names[0] == "systemd-nspawn"]
     return supervisors, [pid for pid, names in marked if "launch.py" in names]
 
@@ -130,6 +134,13 @@ def _processes() -> list[tuple[int, list[str]]]:
             if arguments[0]:
                 found.append((int(folder.name), arguments))
     return sorted(found)
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether its effective user is ours: the folder itself belongs to that user also where what is in it doesn't."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
+    return False
 
 
 def _parents() -> list[tuple[int, int]]:
