@@ -95,9 +95,15 @@ def _guarded(body: Callable[Concatenate[Context, P], None]) -> Callable[Concaten
             body(context, *arguments, **options)
         except KhardenError as error:
             details = [line for line in error.details if line not in str(error)]
-            raise Exit("\n".join((f"kharden: {error}", *(f"  {line}" for line in details))), error.exit_code) from None
+            lines = (f"kharden: {error}", *(f"  {line}" for line in details))
+            raise Exit(_visible("\n".join(lines)), error.exit_code) from None
 
     return run
+
+
+def _visible(text: str) -> str:
+    """Text that may be a node's own: what a terminal would take for a command is written out (CWE-150)."""
+    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -234,9 +240,10 @@ def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: di
     for row in rows if diff else ():
         for detail in row["changes"] or [{}]:
             what = " ".join(str(detail[key]) for key in ("action", "path", "name") if key in detail)
-            console.print(f"{row['node']}: {row['task']}" + (f": {what}" if what else ""), highlight=False)
+            line = f"{row['node']}: {row['task']}" + (f": {what}" if what else "")
+            console.print(_visible(line), highlight=False)
             if detail.get("diff"):
-                console.print(detail["diff"].rstrip(), highlight=False)
+                console.print(_visible(detail["diff"].rstrip()), highlight=False)
     verb = "would change" if diff else "changed"
     console.print(f"{len(rows)} tasks {verb} something" if rows else "nothing to change", highlight=False)
 

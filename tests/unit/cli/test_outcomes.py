@@ -102,6 +102,23 @@ def test_a_plan_shows_every_difference_as_it_is(site: Site, outcome: Given, caps
     ]
 
 
+def test_a_nodes_words_give_the_terminal_no_commands(
+    site: Site, outcome: Given, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What lies on a node stands in a plan's diff, and what its programs say in an error."""
+    site.add("a")
+    hostile = "\x1b]0;owned\x07\x1b[2J\u202eé\rend"
+    detail = {"path": f"/etc/{hostile}", "action": "update", "diff": f"-{hostile}\n+b\n"}
+    outcome(ApplyResult("successful", [], [Change("cp1", "Place all files", (detail,))], {}, 1))
+    run(site, "plan")
+    shown = r"\x1b]0;owned\x07\x1b[2J\u202eé\rend"
+    assert capsys.readouterr().out.splitlines()[:3] == [f"cp1: Place all files: update /etc/{shown}", f"-{shown}", "+b"]
+    outcome(RemoteError(f"cp1: {hostile}"))
+    with pytest.raises(Exit) as caught:
+        cli.collection(site.root, default_cluster="a")["plan"](Context())
+    assert caught.value.message == f"kharden: cp1: {shown}"
+
+
 AGREED: dict[str, dict[str, bool]] = {"plan": {}, "apply": {"yes": True}}
 
 
