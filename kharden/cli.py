@@ -23,7 +23,6 @@ from rich.console import Console
 from kharden import commands
 from kharden import lab as lab_nodes
 from kharden.errors import InputError, KhardenError
-from kharden.observe.host_keys import scan as scan_host_keys
 from kharden.progress import Reporter
 from kharden.report import exit_status
 from kharden.report.json_report import document
@@ -155,7 +154,7 @@ def collection(root: Path, *, default_cluster: str | None) -> Collection:
     site = _Site(root, default_cluster)
     namespace = Collection(_validate(site), _render(site), _plan(site), _apply(site), _verify(site))
     namespace.add_collection(_lab(site), name="lab")
-    namespace.add_collection(Collection(_scan()), name="hosts")
+    namespace.add_collection(Collection(_scan(site)), name="hosts")
     return namespace
 
 
@@ -327,22 +326,28 @@ def _lab(site: _Site) -> Collection:
     )
 
 
-def _scan() -> Task[Any]:
-    def scan(context: Context, address: str, port: int = 22, json: bool = False) -> None:
+def _scan(site: _Site) -> Task[Any]:
+    def scan(context: Context, machine: str, port: int = 22, cluster: str | None = None, json: bool = False) -> None:
         """Print the ssh host keys that a machine shows, for you to confirm and to pin in cluster.yaml."""
-        keys = scan_host_keys(address, port)
+        keys = commands.scan_host_keys(lambda: site.place(cluster), machine, port)
         if json:
-            _print_json({"address": address, "hostKeys": [key.key for key in keys]})
+            _print_json({"machine": machine, "hostKeys": [key.key for key in keys]})
             return
         console = _console()
-        console.print(f"{address} shows these keys. Compare them with `ssh-keygen -l -f` on its own console.")
+        console.print(f"{machine} shows these keys. Compare them with `ssh-keygen -l -f` on its own console.")
         for key in keys:
             console.print(f"  {key.fingerprint}  {key.key.split()[0]}", highlight=False)
-        console.print("    ssh:\n      hostKeys:", highlight=False)
+        console.print("    hostKeys:", highlight=False)
         for key in keys:
-            console.print(f"        - {key.key}", highlight=False)
+            console.print(f"      - {key.key}", highlight=False)
 
-    return _task(scan, address="the machine's IP address", port="its ssh port", json=_JSON)
+    return _task(
+        scan,
+        machine="an IP address, or the name of a node or jump host in cluster.yaml",
+        port="the ssh port of an address",
+        cluster=_CLUSTER,
+        json=_JSON,
+    )
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 from kharden import lab as lab_nodes
+from kharden import ssh
 from kharden.apply.cluster import apply as apply_build
 from kharden.artifacts.fetch import fetch, pinned
 from kharden.artifacts.lock import load as load_lock
@@ -17,6 +18,7 @@ from kharden.artifacts.store import Store, cache_root
 from kharden.buildlock import held
 from kharden.errors import InputError, MissingError, RefusedError
 from kharden.observe import collect, suite
+from kharden.observe.host_keys import is_address, scan, scan_planned
 from kharden.pki.bundle import Secrets, identities_to_make, load_or_create
 from kharden.pki.public import FILE as AUTHORITIES_FILE
 from kharden.pki.public import fingerprints
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
 
     from kharden.apply.runner import ApplyResult
     from kharden.artifacts.model import Artifacts
+    from kharden.observe.host_keys import HostKey
     from kharden.plan.model import ClusterPlan
     from kharden.progress import Reporter
     from kharden.spec.load import Loaded
+    from kharden.spec.model import Cluster, JumpHost, Node, Ssh
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -82,11 +86,12 @@ class Rendered:
     notes: tuple[str, ...]
 
 
-def validate(place: Place, now: datetime | None = None) -> Loaded:
+def validate(place: Place, now: datetime | None = None, *, pinned: bool = True) -> Loaded:
     """Check cluster.yaml alone; with `now` also that no waiver that it needs has expired.
 
     What is rendered has been judged with its time. Applying that, and looking at it, needs no time: an expired waiver
-    must neither keep a cluster from being repaired nor hide what `verify` finds.
+    must neither keep a cluster from being repaired nor hide what `verify` finds. Without `pinned`, host keys may still
+    be missing.
 
     Raises:
         SpecError: it has problems; all of them are listed.
@@ -96,7 +101,7 @@ def validate(place: Place, now: datetime | None = None) -> Loaded:
         raise InputError(
             f"inventories/{place.cluster}: there is no such cluster", remedy=f"known ones: {', '.join(known) or 'none'}"
         )
-    return load_spec(place.spec, now)
+    return load_spec(place.spec, now, pinned=pinned)
 
 
 def make_plan(place: Place, now: datetime | None = None) -> ClusterPlan:
@@ -106,20 +111,38 @@ def make_plan(place: Place, now: datetime | None = None) -> ClusterPlan:
     return make(loaded.cluster, loaded.digest, lab_nodes.prepare(lab) if lab else None)
 
 
+def scan_host_keys(place: Callable[[], Place], machine: str, port: int) -> tuple[HostKey, ...]:
+    """The host keys that an address shows, or a node or jump host of cluster.yaml, over the jump host on its way.
+
+    Raises:
+        InputError: the name is unknown, or of the lab.
+    """
+    if is_address(machine):
+        return scan(machine, port)
+    loaded = validate(place(), pinned=False)
+    if loaded.cluster.spec.lab is not None:
+        raise InputError(f"{loaded.path}: is of the lab, which makes host keys itself", remedy="there is nothing to do")
+    plan = make(loaded.cluster, loaded.digest, None)
+    return scan_planned(plan, machine)
+
+
 def lab_of(loaded: Loaded) -> lab_nodes.Lab | None:
     """The lab that a cluster's nodes are, or None where they are real machines."""
     cluster = loaded.cluster
     if cluster.spec.lab is None:
         return None
-    nodes = []
-    for node in cluster.spec.nodes:
-        if not isinstance(node.address, IPv4Address):
-            raise InputError(f"{loaded.path}: {node.name} has an IPv6 address", remedy="lab nodes have IPv4 addresses")
-        nodes.append(lab_nodes.LabNode(node.name, node.address))
+    nodes = [_lab_machine(loaded, node, node.ssh, sudo=True) for node in cluster.spec.nodes]
+    nodes += [_lab_machine(loaded, host, host, sudo=False) for host in cluster.spec.jump_hosts]
     subnet = cluster.spec.network.node_cidrs[0]
     if not isinstance(subnet, IPv4Network):
         raise InputError(f"{loaded.path}: the lab's network is an IPv6 one", remedy="lab nodes have IPv4 addresses")
     return lab_nodes.Lab(cluster.metadata.name, subnet, tuple(nodes), suite=cluster.spec.lab.suite)
+
+
+def _lab_machine(loaded: Loaded, machine: Node | JumpHost, reached: Ssh | JumpHost, *, sudo: bool) -> lab_nodes.LabNode:
+    if not isinstance(machine.address, IPv4Address):
+        raise InputError(f"{loaded.path}: {machine.name} has no IPv4 address", remedy="lab nodes have IPv4 addresses")
+    return lab_nodes.LabNode(machine.name, machine.address, reached.user, reached.port, sudo=sudo)
 
 
 def fetch_artifacts(plan: ClusterPlan, reporter: Reporter) -> Artifacts:
@@ -225,6 +248,7 @@ def apply(place: Place, reporter: Reporter, *, check: bool = False) -> ApplyResu
     """Make the nodes what build/<cluster>/ says; with `check`, look only."""
     loaded = validate(place)
     _refuse_other_nodes(place)
+    _require_keys(loaded.cluster)
     identities, _ = load_or_create_identity(os.environ)
     result = apply_build(
         place.build,
@@ -249,6 +273,19 @@ def _refuse_other_nodes(place: Place) -> None:
         raise RefusedError(f"{place.build}: was rendered for other nodes than the lab has now", remedy="render again")
 
 
+def _require_keys(cluster: Cluster) -> None:
+    """The private keys that cluster.yaml names lie on this machine.
+
+    Raises:
+        MissingError: one doesn't.
+    """
+    machines: list[tuple[str, str | None]] = [(node.name, node.ssh.key) for node in cluster.spec.nodes]
+    machines += [(host.name, host.key) for host in cluster.spec.jump_hosts]
+    for name, key in machines:
+        if key is not None and not ssh.is_key_file(key):
+            raise MissingError(f"{key}: there is no such key here, and {name} asks for it", remedy="correct its key")
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """What verify found, and where it wrote that down."""
@@ -260,6 +297,7 @@ class Verified:
 def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = False) -> Verified:
     """Observe the nodes, judge every control and write the report."""
     cluster = validate(place).cluster
+    _require_keys(cluster)
     plan = make_plan(place)
     reporter.phase("Observe the nodes")
     snapshot = collect(plan, passive=passive, now=now)

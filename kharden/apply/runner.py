@@ -6,13 +6,13 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ansible_runner
 
-from kharden import securefile
+from kharden import securefile, ssh
 from kharden.errors import RemoteError
 from kharden.resources import folder
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _SETTINGS = {
     "ANSIBLE_PIPELINING": "1",
     "ANSIBLE_HOST_KEY_CHECKING": "1",
+    # Where the inventory says so: root without a password, or not at all.
+    "ANSIBLE_BECOME_METHOD": "ansible.builtin.sudo",
+    "ANSIBLE_SUDO_FLAGS": "-H -S -n",
     "ANSIBLE_REMOTE_TMP": "/run/kharden-ansible",
     "ANSIBLE_INJECT_FACT_VARS": "0",
     "ANSIBLE_NOCOLOR": "1",
@@ -36,11 +39,12 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What failed where: Ansible's own message, one line."""
+    """What failed where: Ansible's own message, one line; `unreachable` where ssh didn't get there at all."""
 
     node: str
     task: str
     message: str
+    unreachable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,11 @@ class Run:
     check: bool = False
     diff: bool = False
 
+    @property
+    def ssh_config(self) -> Path:
+        """How ssh reaches the nodes."""
+        return self.build / "ansible" / "ssh_config"
+
 
 class _Listener:
     """Turns events of ansible-runner into progress and a result."""
@@ -136,7 +145,7 @@ class _Listener:
         if state == "failed" and data.get("ignore_errors"):
             state = "ok"
         if state in {"failed", "unreachable"}:
-            self.result.failures.append(Failure(node, task, _message(result)))
+            self.result.failures.append(Failure(node, task, _message(result), state == "unreachable"))
         elif result.get("changed"):
             state = "changed"
             details = result.get("changes") or result.get("actions") or ()
@@ -157,8 +166,8 @@ def _message(result: dict[str, Any]) -> str:
     """The line of a module's result that says what is wrong."""
     if result.get("censored"):
         return "it failed, and its output may hold secrets: look at the node's journal"
-    if "HOST IDENTIFICATION HAS CHANGED" in str(result.get("msg")):
-        return "its ssh host key is not the pinned one: find out why before you pin another"
+    if ssh.lacks_sudo(f"{result.get('msg')} {result.get('module_stderr')}"):
+        return f"who logs in there can't become root: {ssh.SUDO_REMEDY}"
     items = [item for item in result.get("results") or () if isinstance(item, dict) and item.get("failed")]
     if items:  # of a loop, whose own message only counts them
         return _message(items[0])
@@ -201,8 +210,21 @@ def run(request: Run, progress: Progress) -> ApplyResult:
     result = listener.result
     result.status = runner.status
     if runner.rc != 0 or result.failures:
+        result.failures = [_explained(failure, request) for failure in result.failures]
         raise _failure(result, runner)
     return result
+
+
+def _explained(failure: Failure, request: Run) -> Failure:
+    """What ssh itself says of a node that Ansible couldn't reach."""
+    said = ssh.explain(request.ssh_config, failure.node) if failure.unreachable else ""
+    if not said:
+        return failure
+    foreign = ssh.foreign_host(said, failure.node)
+    if foreign is None:
+        return replace(failure, message=f"can't be reached: {ssh.last_words(said)}")
+    whose = "its" if foreign == failure.node else f"{foreign}'s"
+    return replace(failure, message=f"{whose} ssh host key is not the pinned one: find out why before you pin another")
 
 
 def _variables(request: Run) -> dict[str, str]:
@@ -219,7 +241,7 @@ def _variables(request: Run) -> dict[str, str]:
 def _ssh_arguments(request: Run) -> str:
     """One connection for each node and run; nothing of the user's own configuration counts."""
     options = (
-        *("-F", str(request.build / "ansible" / "ssh_config")),
+        *("-F", str(request.ssh_config)),
         *("-o", "ControlMaster=auto", "-o", "ControlPersist=60s"),
         *("-o", f"ControlPath={request.workspace}/ssh-%C"),
     )

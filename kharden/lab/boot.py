@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 _READY_SECONDS = 180.0
 _LOOK_SECONDS = 0.1
-_SSH_PORT = 22
 _QUOTED_LINES = 5
 _BOOTED = frozenset({"running", "degraded"})
 _MODULES = Path("/lib/modules")
@@ -102,7 +99,7 @@ def wait_ready(lab: Lab, node: LabNode) -> None:
     if machine is None:
         raise _failed(lab, node, "died while starting")
     with watched(machine.pid) as ended:
-        while not _answers(node):
+        while not _answers(lab, node):
             if ended(_LOOK_SECONDS):
                 raise _failed(lab, node, "died while starting")
             if time.monotonic() > deadline:
@@ -119,20 +116,11 @@ def check_reach(lab: Lab, source: LabNode, target: LabNode) -> None:
         RemoteError: it doesn't.
     """
     machine = find_machine(lab.name, source.name)
-    if machine is None:
+    if machine is None or machine.leader is None:
         raise _failed(lab, source, "died after starting")
-    probe = f"import socket; socket.create_connection(({str(target.address)!r}, {_SSH_PORT}), timeout=3)"
     try:
         run(
-            [
-                path_of("nsenter", "util-linux"),
-                f"--target={machine.leader}",
-                "--net",
-                sys.executable,
-                "-I",
-                "-c",
-                probe,
-            ],
+            _in_network(machine.leader, target, "connection.close()"),
             what=f"connecting from {source.name} to {target.name}",
         )
     except ProgramError as error:
@@ -144,10 +132,23 @@ def check_reach(lab: Lab, source: LabNode, target: LabNode) -> None:
         ) from None
 
 
-def _answers(node: LabNode) -> bool:
-    with suppress(OSError), socket.create_connection((str(node.address), _SSH_PORT), timeout=1) as connection:
-        return connection.recv(4) == b"SSH-"
-    return False
+def _answers(lab: Lab, node: LabNode) -> bool:
+    """Asked from inside: a node that was hardened already may not let this machine in."""
+    machine = find_machine(lab.name, node.name)
+    if machine is None or machine.leader is None:
+        return False
+    try:
+        return run(_in_network(machine.leader, node, "print(connection.recv(4))"), what="").strip() == "b'SSH-'"
+    except ProgramError:
+        return False
+
+
+def _in_network(leader: int, target: LabNode, then: str) -> list[str]:
+    """A program that connects to `target` from within a node's network, and what it does `then`."""
+    place = (str(target.address), target.port)
+    probe = f"import socket; connection = socket.create_connection({place!r}, timeout=3); {then}"
+    enter = [path_of("nsenter", "util-linux"), f"--target={leader}", "--net"]
+    return [*enter, sys.executable, "-I", "-c", probe]
 
 
 def _boot_state(lab_name: str, node_name: str, seconds: float) -> str:

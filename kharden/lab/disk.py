@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kharden.errors import RefusedError
-from kharden.lab.keys import HOST_KEY_FILE, host_key, login_key
+from kharden.lab.keys import HOST_KEY_FILE, host_key
+from kharden.lab.logins import login_files
 from kharden.lab.places import node_folder
 from kharden.securefile import make_folder, write
 
 if TYPE_CHECKING:
+    from kharden.lab.logins import LoginFile
     from kharden.lab.model import Lab, LabNode
     from kharden.lab.tree import Tree
 
@@ -24,10 +27,11 @@ def make_disk(lab: Lab, node: LabNode, tree: Tree) -> None:
 
     Raises:
         RefusedError: its disk belongs to another base tree.
+        InputError: its user is one that Debian has.
     """
     folder = node_folder(lab.name, node.name)
     base = folder / "base"
-    if base.is_file():
+    if has_disk(lab, node):
         if base.read_text(encoding="utf-8") != tree.root.parent.name:
             raise RefusedError(
                 f"lab {lab.name}: the disk of {node.name} belongs to an older base tree",
@@ -35,6 +39,7 @@ def make_disk(lab: Lab, node: LabNode, tree: Tree) -> None:
             )
         update_hosts(lab, folder / "upper")
         return
+    logins = login_files(lab, node, tree.root)
     for name in ("upper", "work", "root", *PLAIN_FOLDERS):
         make_folder(folder / name, mode=0o700 if name == "etcd" else 0o755)
     private = host_key(lab.name, node.name)
@@ -46,11 +51,17 @@ def make_disk(lab: Lab, node: LabNode, tree: Tree) -> None:
         ("etc/kharden-lab/network", _network_file(lab, node).encode(), 0o644),
         (f"etc/ssh/{HOST_KEY_FILE}", private.read_bytes(), 0o600),
         (f"etc/ssh/{HOST_KEY_FILE}.pub", private.with_suffix(".pub").read_bytes(), 0o644),
-        ("root/.ssh/authorized_keys", login_key(lab.name).with_suffix(".pub").read_bytes(), 0o600),
     ):
         _place(folder / "upper", tree.root, path, content, mode)
+    for file in logins:
+        _place_login(folder / "upper", tree.root, file)
     # The last one: a disk without it is not finished.
     write(base, tree.root.parent.name.encode())
+
+
+def has_disk(lab: Lab, node: LabNode) -> bool:
+    """Whether the node was up before: its disk is finished."""
+    return (node_folder(lab.name, node.name) / "base").is_file()
 
 
 def update_hosts(lab: Lab, root: Path) -> None:
@@ -82,9 +93,23 @@ def _network_file(lab: Lab, node: LabNode) -> str:
 
 def _place(upper: Path, base: Path, path: str, content: bytes, mode: int) -> None:
     """Write a file of the overlay; a folder that the base has too keeps that one's mode."""
+    _make_parents(upper, base, path)
+    write(upper / path, content, mode=mode)
+
+
+def _place_login(upper: Path, base: Path, file: LoginFile) -> None:
+    if file.content is None:
+        _make_parents(upper, base, file.path)
+        (upper / file.path).mkdir(exist_ok=True)
+        (upper / file.path).chmod(file.mode)
+    else:
+        _place(upper, base, file.path, file.content, file.mode)
+    os.chown(upper / file.path, file.uid, file.gid)
+
+
+def _make_parents(upper: Path, base: Path, path: str) -> None:
     for parent in reversed(Path(path).parents[:-1]):
         wanted = (base / parent).stat().st_mode & 0o7777 if (base / parent).is_dir() else 0o700
         if not (upper / parent).is_dir():
             (upper / parent).mkdir()
             (upper / parent).chmod(wanted)
-    write(upper / path, content, mode=mode)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # capabilities(7), linux/capability.h.
 _CAP_SYS_RESOURCE = 24
-SSH_USER = "root"
 
 
 def collect(lab: Lab) -> LabFacts:
@@ -24,7 +23,6 @@ def collect(lab: Lab) -> LabFacts:
         cgroup_version=cgroups.version(cgroups.host_hierarchies()),
         oom_adjustable=has_capability(Path("/proc/self/status").read_text(encoding="utf-8"), _CAP_SYS_RESOURCE),
         file_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-        ssh_user=SSH_USER,
         ssh_key=login_key(lab.name),
         host_keys={node.name: (public_key(host_key(lab.name, node.name)),) for node in lab.nodes},
     )

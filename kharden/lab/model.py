@@ -26,10 +26,21 @@ _MARK_LENGTH = 6
 
 @dataclass(frozen=True, slots=True)
 class LabNode:
-    """One node: `name` is its host name, `address` its IPv4 address within the lab's subnet."""
+    """One machine of a lab: a node of the cluster, or a jump host on the way to one.
+
+    Attributes:
+        name: its host name.
+        address: its IPv4 address within the lab's subnet.
+        user: who logs in by ssh; another than root is made, and root can't log in then.
+        port: of its ssh server.
+        sudo: whether that user may become root, without a password.
+    """
 
     name: str
     address: IPv4Address
+    user: str = "root"
+    port: int = 22
+    sudo: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class Lab:
         name: an RFC 1123 label; the bridge, the machines and the state folder are named after it.
         subnet: the nodes' network; the bridge takes its first address.
         suite: the Debian release inside the nodes.
-        nodes: in the order of the spec.
+        nodes: in the order of the spec, jump hosts last.
 
     Raises:
         InputError: a name or an address that can't be used.

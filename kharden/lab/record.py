@@ -16,11 +16,14 @@ _NAME = "lab.json"
 def write_record(lab: Lab) -> None:
     """Record the lab."""
     content = {
-        "schema": 1,
+        "schema": 2,
         "name": lab.name,
         "subnet": str(lab.subnet),
         "suite": lab.suite,
-        "nodes": {node.name: str(node.address) for node in lab.nodes},
+        "nodes": {
+            node.name: {"address": str(node.address), "user": node.user, "port": node.port, "sudo": node.sudo}
+            for node in lab.nodes
+        },
     }
     write_if_changed(state_folder(lab.name) / _NAME, json.dumps(content, indent=2).encode() + b"\n")
 
@@ -34,7 +37,10 @@ def read_record(lab_name: str) -> Lab | None:
     path = state_folder(lab_name) / _NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        nodes = tuple(LabNode(name, IPv4Address(address)) for name, address in content["nodes"].items())
+        nodes = tuple(
+            LabNode(name, IPv4Address(node["address"]), node["user"], node["port"], sudo=node["sudo"])
+            for name, node in content["nodes"].items()
+        )
         return Lab(content["name"], IPv4Network(content["subnet"]), nodes, suite=content["suite"])
     except FileNotFoundError:
         return None

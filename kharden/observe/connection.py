@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kharden import securefile
+from kharden import securefile, ssh
 from kharden.errors import IntegrityError, MissingError, RemoteError
 from kharden.plan import transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.plan.model import ClusterPlan, JumpHostPlan, NodePlan
 
 # ssh(1): what it leaves with when the connection itself failed.
 _NO_CONNECTION = 255
-_OTHER_KEY = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "No matching host key")
-_ROOT = "root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Connection:
             IntegrityError: the node's ssh host key is not the pinned one.
             RemoteError: it could not be reached, took too long, or the program failed.
         """
-        command = ["python3", "-I", "-"] if node.ssh.user == _ROOT else ["sudo", "-n", "python3", "-I", "-"]
+        command = [*(["sudo", "-n"] if node.ssh.becomes else []), "python3", "-I", "-"]
         try:
             done = subprocess.run(
                 ["ssh", "-F", str(self.config), node.name, "--", *command],
@@ -47,25 +45,47 @@ class Connection:
                 capture_output=True,
                 timeout=seconds,
                 check=False,
-                env=_environment(),
+                env=ssh.environment(),
             )
         except subprocess.TimeoutExpired:
             raise RemoteError(f"{node.name}: no answer within {seconds:.0f} s", remedy="look at the node") from None
         except FileNotFoundError:
             raise MissingError("ssh is not installed here", remedy="install an OpenSSH client") from None
         if done.returncode:
-            raise _failure(node, done)
+            raise self._failure(node, done)
         return done.stdout
 
-    def close(self, node: NodePlan) -> None:
-        """End what ssh keeps open to a node."""
+    def _failure(self, node: NodePlan, done: subprocess.CompletedProcess[bytes]) -> IntegrityError | RemoteError:
+        said = done.stderr.decode(errors="replace")
+        if done.returncode != _NO_CONNECTION:
+            if node.ssh.becomes and ssh.lacks_sudo(said):
+                return RemoteError(
+                    f"{node.name}: {node.ssh.user} can't become root ({ssh.last_words(said)})", remedy=ssh.SUDO_REMEDY
+                )
+            return RemoteError(
+                f"{node.name}: the collector failed there ({ssh.last_words(said)})", remedy="look at the node"
+            )
+        if node.ssh.jump_host is not None:
+            said = ssh.explain(self.config, node.name) or said
+        foreign = ssh.foreign_host(said, node.name)
+        if foreign is not None:
+            return IntegrityError(
+                f"{foreign}: its ssh host key is not the pinned one",
+                remedy="find out why before you trust it; nothing was sent there",
+            )
+        return RemoteError(
+            f"{node.name}: can't be reached ({ssh.last_words(said)})", remedy="look at the node and at ssh"
+        )
+
+    def close(self, machine: NodePlan | JumpHostPlan) -> None:
+        """End what ssh keeps open to a machine."""
         subprocess.run(
-            ["ssh", "-F", str(self.config), "-O", "exit", node.name],
+            ["ssh", "-F", str(self.config), "-O", "exit", machine.name],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=10,
             check=False,
-            env=_environment(),
+            env=ssh.environment(),
         )
 
 
@@ -82,33 +102,12 @@ def connections(plan: ClusterPlan) -> Iterator[Connection]:
         try:
             yield connection
         finally:
-            for node in plan.nodes:
+            for machine in reversed(plan.machines):
                 if _has_sockets(folder):
-                    connection.close(node)
+                    connection.close(machine)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _has_sockets(folder: Path) -> bool:
     return any(path.is_socket() for path in folder.iterdir())
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "LC_ALL": "C"}
-
-
-def _failure(node: NodePlan, done: subprocess.CompletedProcess[bytes]) -> IntegrityError | RemoteError:
-    said = done.stderr.decode(errors="replace")
-    if done.returncode == _NO_CONNECTION:
-        if any(sign in said for sign in _OTHER_KEY):
-            return IntegrityError(
-                f"{node.name}: its ssh host key is not the pinned one",
-                remedy="find out why before you trust it; nothing was sent there",
-            )
-        return RemoteError(f"{node.name}: can't be reached ({_last_line(said)})", remedy="look at the node and at ssh")
-    return RemoteError(f"{node.name}: the collector failed there ({_last_line(said)})", remedy="look at the node")
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:300] if lines else "no reason given"

@@ -7,11 +7,21 @@ import hashlib
 import subprocess
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-from kharden.errors import InputError, MissingError, RemoteError
+from kharden import ssh
+from kharden.errors import InputError, IntegrityError, MissingError, RemoteError
+from kharden.observe.connection import connections
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kharden.plan.model import ClusterPlan
 
 _SECONDS = 20
 _MAX_PORT = 65535
+# One at a time, since a server shows one key a connection; ssh(1) -Q HostKeyAlgorithms.
+_ALGORITHMS = ("ssh-ed25519", "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521", "rsa-sha2-512")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,15 @@ class HostKey:
 
     key: str
     fingerprint: str
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an IP address, and so not the name of a machine in cluster.yaml."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def scan(address: str, port: int) -> tuple[HostKey, ...]:
@@ -53,6 +72,63 @@ def scan(address: str, port: int) -> tuple[HostKey, ...]:
     if not keys:
         raise RemoteError(f"{host}: no ssh server answers on port {port}", remedy="see that sshd runs there")
     return tuple(HostKey(key, _fingerprint(key)) for key in keys)
+
+
+def scan_planned(plan: ClusterPlan, name: str) -> tuple[HostKey, ...]:
+    """The host keys that a node or a jump host of the plan shows, asked the way that it is reached.
+
+    Raises:
+        InputError: there is no machine of that name, or the jump host on its way isn't pinned yet.
+        IntegrityError: the jump host's key is not the pinned one.
+        RemoteError: nobody answers.
+    """
+    machines = {machine.name: machine.ssh for machine in plan.machines}
+    if name not in machines:
+        raise InputError(f"{name[:60]!r} is no machine of cluster.yaml", remedy=f"known ones: {', '.join(machines)}")
+    gate = machines[name].jump_host
+    if gate is not None and not machines[gate].host_keys:
+        raise InputError(f"{gate}: is on the way to {name}, and not pinned yet", remedy=f"scan {gate} first")
+    with connections(plan) as connection:
+        shown = [_shown(connection.config, name, algorithm) for algorithm in _ALGORITHMS]
+        keys = sorted(key for key in shown if key)
+        if not keys:
+            said = ssh.explain(connection.config, name)
+            foreign = ssh.foreign_host(said, name)
+            if foreign not in {None, name}:
+                raise IntegrityError(f"{foreign}: its ssh host key is not the pinned one", remedy="find out why")
+            raise RemoteError(f"{name}: shows no key ({ssh.last_words(said)})", remedy="see that sshd runs there")
+    return tuple(HostKey(key, _fingerprint(key)) for key in keys)
+
+
+def _shown(config: Path, name: str, algorithm: str) -> str:
+    """The key that a machine shows; ssh-keyscan knows no jump hosts, so ssh itself meets it, and doesn't log in."""
+    met = config.with_name("met")
+    met.unlink(missing_ok=True)
+    options = {
+        "ControlMaster": "no",
+        "ControlPath": "none",
+        "HashKnownHosts": "no",
+        "HostKeyAlgorithms": algorithm,
+        "PreferredAuthentications": "none",
+        # Only into this file, which is read here and goes away; jump hosts are held against the pinned keys.
+        "StrictHostKeyChecking": "accept-new",
+        "UserKnownHostsFile": f'"{met}"',
+    }
+    flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    try:
+        subprocess.run(
+            ["ssh", "-F", str(config), *flags, name, "--", "true"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            env=ssh.environment(),
+        )
+        return " ".join(met.read_text(encoding="ascii").split()[1:3])
+    except FileNotFoundError:
+        return ""
+    except subprocess.TimeoutExpired:
+        raise RemoteError(f"{name}: no answer within {_SECONDS} s", remedy="see that sshd runs there") from None
 
 
 def _fingerprint(key: str) -> str:

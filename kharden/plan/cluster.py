@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kharden.errors import InputError
@@ -13,6 +14,7 @@ from kharden.plan.model import (
     ClusterPlan,
     IPAddress,
     IPNetwork,
+    JumpHostPlan,
     NodePlan,
     PkiPlan,
     RecipientsPlan,
@@ -23,7 +25,7 @@ from kharden.plan.model import (
 
 if TYPE_CHECKING:
     from kharden.plan.facts import LabFacts
-    from kharden.spec.model import Cluster, Node, Spec
+    from kharden.spec.model import Cluster, JumpHost, Node, Spec, Ssh
 
 # kubeadm's default sizes of a node's range (--node-cidr-mask-size-ipv4 and -ipv6).
 _NODE_MASK = {4: 24, 6: 64}
@@ -68,6 +70,7 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
             spec.secrets.recipients.roots, spec.secrets.recipients.leaves, spec.secrets.recipients.data
         ),
         lab=lab is not None,
+        jump_hosts=tuple(_jump_host(host, lab) for host in spec.jump_hosts),
     )
 
 
@@ -86,7 +89,7 @@ def _node(
         address=node.address,
         role=node.role,
         first=first,
-        ssh=_ssh(node, lab),
+        ssh=_ssh(node.name, node.ssh, lab, node.ssh.jump_host),
         pod_ranges=ranges[node.name],
         routes=routes,
         runtime=_runtime(lab),
@@ -104,10 +107,14 @@ def _pki(spec: Spec) -> PkiPlan:
     )
 
 
-def _ssh(node: Node, lab: LabFacts | None) -> SshPlan:
+def _ssh(name: str, ssh: Ssh | JumpHost, lab: LabFacts | None, jump_host: str | None) -> SshPlan:
     if lab is None:
-        return SshPlan(node.ssh.user, node.ssh.port, node.ssh.host_keys, None)
-    return SshPlan(lab.ssh_user, 22, lab.host_keys[node.name], lab.ssh_key)
+        return SshPlan(ssh.user, ssh.port, ssh.host_keys, Path(ssh.key) if ssh.key else None, jump_host)
+    return SshPlan(ssh.user, ssh.port, lab.host_keys[name], lab.ssh_key, jump_host)
+
+
+def _jump_host(host: JumpHost, lab: LabFacts | None) -> JumpHostPlan:
+    return JumpHostPlan(host.name, str(host.address), _ssh(host.name, host, lab, None))
 
 
 def _runtime(lab: LabFacts | None) -> RuntimePlan:

@@ -18,14 +18,12 @@ class LabFacts:
         cgroup_version: 1 where the host mounts cgroup v1 controllers, 2 where it is unified.
         oom_adjustable: whether the host grants CAP_SYS_RESOURCE; without it no process may lower its OOM score.
         file_limit: the host's hard limit of open files; a unit's LimitNOFILE can't exceed it.
-        ssh_user: who logs in on the nodes.
         ssh_key: the private key made for this lab, on this machine.
-        host_keys: for each node its ssh host keys as "type base64", made before its first boot.
+        host_keys: for each node and jump host its ssh host keys as "type base64", made before its first boot.
     """
 
     cgroup_version: Literal[1, 2]
     oom_adjustable: bool
     file_limit: int
-    ssh_user: str
     ssh_key: Path
     host_keys: Mapping[str, tuple[str, ...]]

@@ -19,12 +19,33 @@ Role = Literal["control-plane", "worker"]
 
 @dataclass(frozen=True, slots=True)
 class SshPlan:
-    """How a node is reached; `host_keys` are "type base64" and the only ones taken."""
+    """How a machine is reached.
+
+    Attributes:
+        host_keys: "type base64"; the only ones taken.
+        key: the private key to log in with, where one is named; ssh opens it, and knows the tilde.
+        jump_host: the name of the jump host on the way.
+    """
 
     user: str
     port: int
     host_keys: tuple[str, ...]
     key: Path | None
+    jump_host: str | None = None
+
+    @property
+    def becomes(self) -> bool:
+        """Whether who logs in has to become root there, with sudo."""
+        return self.user != "root"
+
+
+@dataclass(frozen=True, slots=True)
+class JumpHostPlan:
+    """A machine that nodes are reached through; `address` is a DNS name or an address."""
+
+    name: str
+    address: str
+    ssh: SshPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +182,7 @@ class ClusterPlan:
     self_signed_tls_suites: tuple[str, ...]
     recipients: RecipientsPlan
     lab: bool
+    jump_hosts: tuple[JumpHostPlan, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -176,6 +198,11 @@ class ClusterPlan:
     def control_planes(self) -> tuple[NodePlan, ...]:
         """The control planes, the first one first."""
         return tuple(node for node in self.nodes if node.role == "control-plane")
+
+    @property
+    def machines(self) -> tuple[NodePlan | JumpHostPlan, ...]:
+        """Whatever ssh connects to: jump hosts, then nodes."""
+        return (*self.jump_hosts, *self.nodes)
 
     @property
     def workers(self) -> tuple[NodePlan, ...]:

@@ -60,6 +60,7 @@ def inventory(plan: ClusterPlan, nodes: tuple[NodeFiles, ...], manifests: tuple[
 
 def _variables(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[str, Any]:
     return {
+        **({"ansible_become": True} if node.ssh.becomes else {}),
         "kharden_patches": [
             PurePosixPath(file.path).name for file in files.files if PurePosixPath(file.path).parent == _PATCHES
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -29,14 +30,22 @@ def allowed_ranges_are_apart(cluster: Cluster) -> Iterator[Finding]:
 
 
 def ssh_is_not_locked_out(cluster: Cluster) -> Iterator[Finding]:
-    """This machine reaches the nodes of a lab from the bridge, which has the first address of their range."""
+    """This machine reaches the nodes of a lab from the bridge (the first address of their range), or over jump hosts.
+
+    Outside the lab nobody can tell from here: a jump host may have another address on its inner side. There each node
+    looks at the connection that it has, before anything is changed.
+    """
     home = cluster.spec.network.node_cidrs[0]
     if not cluster.spec.lab or home.num_addresses == 1:
         return
-    bridge = home[1]
-    if not any(bridge in network for network in cluster.spec.access.ssh):
-        message = "this machine couldn't reach the lab's nodes any more: the list lacks the bridge's address"
-        yield Finding((*_ACCESS, "ssh"), message, f"add {bridge}/{bridge.max_prefixlen}")
+    ways = {None: ("the bridge", home[1])} | {host.name: (host.name, host.address) for host in cluster.spec.jump_hosts}
+    for name in dict.fromkeys(node.ssh.jump_host for node in cluster.spec.nodes):
+        whose, address = ways.get(name, ("", ""))
+        if isinstance(address, IPv4Address | IPv6Address) and not any(
+            address in network for network in cluster.spec.access.ssh
+        ):
+            message = f"this machine couldn't reach the lab's nodes any more: the list lacks the address of {whose}"
+            yield Finding((*_ACCESS, "ssh"), message, f"add {address}/{address.max_prefixlen}")
 
 
 ACCESS_RULES: tuple[Rule, ...] = (

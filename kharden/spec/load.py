@@ -51,12 +51,13 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
 
 
-def load(path: Path, now: datetime | None = None) -> Loaded:
+def load(path: Path, now: datetime | None = None, *, pinned: bool = True) -> Loaded:
     """Read and judge the cluster.yaml at `path`.
 
     Args:
         path: the file; the folder that it lies in has the cluster's name.
         now: where it is given, waivers that have expired by then count no more.
+        pinned: host keys must be there; otherwise somebody is about to look at them.
 
     Raises:
         SpecError: it isn't a valid description of a cluster; everything that is wrong is in it.
@@ -67,7 +68,7 @@ def load(path: Path, now: datetime | None = None) -> Loaded:
     document = read(text) if isinstance(text, str) else unread(text)
     outcome = judged(document)
     if isinstance(outcome, Cluster):
-        findings = document.findings or tuple(_broken(outcome, path, now))
+        findings = document.findings or tuple(_broken(outcome, path, now, pinned=pinned))
         if not findings:
             warnings = _problems(path, document, warned(outcome))
             return Loaded(outcome, hashlib.sha256(content).hexdigest(), path, tuple(warnings))
@@ -76,8 +77,8 @@ def load(path: Path, now: datetime | None = None) -> Loaded:
     raise SpecError(str(path), _problems(path, document, findings))
 
 
-def _broken(cluster: Cluster, path: Path, now: datetime | None) -> Iterator[Finding]:
-    yield from rules.broken(cluster, path.absolute().parent.name)
+def _broken(cluster: Cluster, path: Path, now: datetime | None, *, pinned: bool) -> Iterator[Finding]:
+    yield from rules.broken(cluster, path.absolute().parent.name, pinned=pinned)
     if now is not None:
         yield from floors.expired(cluster, now.astimezone(UTC).date())
 

@@ -23,6 +23,7 @@ from kharden.spec.types import (
     External,
     FilePath,
     HostKey,
+    KeyFile,
     KubernetesVersion,
     Name,
     Network,
@@ -39,11 +40,15 @@ class Ssh(Section):
     """How a node is reached. Host keys are pinned: `invoke hosts.scan` prints them for a person to confirm."""
 
     user: UserName = "root"
-    """Who logs in."""
+    """Who logs in, with a key. Another than root needs sudo without a password there; the lab makes such a user."""
     port: Port = 22
     """The port of sshd."""
+    key: KeyFile | None = None
+    """The private key to log in with, on this machine; else ssh's usual ones and its agent. Not in the lab."""
+    jump_host: Name | None = None
+    """The name of one of the jumpHosts, through which the node is reached; else it is reached directly."""
     host_keys: tuple[HostKey, ...] = ()
-    """The node's public host keys; another key stops everything. Needed for each node of real machines."""
+    """The node's public host keys; another key stops everything. Needed for each node outside the lab."""
 
 
 class Node(Section):
@@ -62,7 +67,27 @@ class Node(Section):
     taints: tuple[Taint, ...] = ()
     """What keeps pods away from it; control planes have node-role.kubernetes.io/control-plane:NoSchedule besides."""
     ssh: Ssh = Ssh()
-    """How it is reached; not for nodes of the lab, which knows its own."""
+    """How it is reached."""
+
+
+class JumpHost(Section):
+    """A machine that nodes are reached through (a bastion). It isn't a node: it is never changed.
+
+    The lab makes its jump hosts as machines of its own, with an ssh server and nothing else.
+    """
+
+    name: Name
+    """By which nodes name it; no node's name."""
+    address: External
+    """Where ssh finds it: a DNS name or an address. In the lab an address inside the first of the nodeCIDRs."""
+    user: UserName
+    """Who logs in there; needs no rights but to be forwarded."""
+    port: Port = 22
+    """The port of its sshd."""
+    key: KeyFile | None = None
+    """The private key to log in with, on this machine; else ssh's usual ones and its agent. Not in the lab."""
+    host_keys: tuple[HostKey, ...] = ()
+    """Its public host keys; another key stops everything. Needed for each jump host outside the lab."""
 
 
 class Kubernetes(Section):
@@ -180,6 +205,8 @@ class Spec(Section):
     """Which Kubernetes."""
     nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=5000)]
     """The machines."""
+    jump_hosts: tuple[JumpHost, ...] = ()
+    """Machines that nodes are reached through."""
     endpoint: Endpoint = Endpoint()
     """Under which names people reach the API."""
     access: Access = Access()

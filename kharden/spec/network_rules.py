@@ -117,14 +117,14 @@ def nodes_are_in_their_range(cluster: Cluster) -> Iterator[Finding]:
         if node.address not in home:
             message = "this address isn't in spec.network.nodeCIDRs[0]"
             yield Finding(path, message, "mend one of them")
-        elif node.address in _taken(home):
+        elif node.address in unusable(home):
             yield Finding(path, "this is the range's first or last address, which no node can have", "choose another")
         elif cluster.spec.lab and int(node.address) == bridge:
             message = "the lab's bridge has the first address of spec.network.nodeCIDRs[0]"
             yield Finding(path, message, "choose another")
 
 
-def _taken(network: IPNetwork) -> tuple[IPAddress, ...]:
+def unusable(network: IPNetwork) -> tuple[IPAddress, ...]:
     """The network's own address (IPv6: the routers' anycast address, RFC 4291, 2.6.1), and the one for broadcasts."""
     if network.max_prefixlen - network.prefixlen <= _POINT_TO_POINT_BITS:
         return ()

@@ -15,6 +15,7 @@ from kharden.spec.object_rules import OBJECT_RULES
 from kharden.spec.pki_rules import PKI_RULES
 from kharden.spec.policy_rules import POLICY_RULES
 from kharden.spec.problems import Finding, KeyPath, duplicates
+from kharden.spec.ssh_rules import SSH_RULES, hosts_are_pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +32,15 @@ _RESERVED_NAMES = frozenset({"all", "ungrouped", "localhost", "kubernetes"})
 _NODES: KeyPath = ("spec", "nodes")
 
 
-def broken(cluster: Cluster, folder: str) -> Iterator[Finding]:
-    """What rules say against `cluster`, whose file lies in `folder` (its name alone)."""
+def broken(cluster: Cluster, folder: str, *, pinned: bool = True) -> Iterator[Finding]:
+    """What rules say against `cluster`, whose file lies in `folder` (its name alone).
+
+    Without `pinned` host keys may still be missing: somebody is about to look at them.
+    """
     if cluster.metadata.name != folder:
         remedy = "give the cluster its folder's name, or rename the folder"
         yield Finding(("metadata", "name"), "this isn't the name of the folder that this file is in", remedy)
-    yield from chain.from_iterable(rule(cluster) for rule in RULES)
+    yield from chain.from_iterable(rule(cluster) for rule in RULES if pinned or rule is not hosts_are_pinned)
 
 
 def node_names_differ(cluster: Cluster) -> Iterator[Finding]:
@@ -56,27 +60,6 @@ def node_addresses_differ(cluster: Cluster) -> Iterator[Finding]:
     """One machine is one node."""
     addresses = (((*_NODES, i, "address"), node.address) for i, node in enumerate(cluster.spec.nodes))
     return duplicates(addresses, "give each node an address of its own")
-
-
-def host_keys_differ(cluster: Cluster) -> Iterator[Finding]:
-    """Two machines with one key are copies of one image, or one of them is pinned by mistake."""
-    keys = (
-        ((*_NODES, i, "ssh", "hostKeys", j), key)
-        for i, node in enumerate(cluster.spec.nodes)
-        for j, key in enumerate(node.ssh.host_keys)
-    )
-    return duplicates(keys, "scan the keys again; make new ones on a machine that was copied from another")
-
-
-def hosts_are_pinned(cluster: Cluster) -> Iterator[Finding]:
-    """The lab makes the keys of its nodes itself; those of real machines a person has confirmed."""
-    for i, node in enumerate(cluster.spec.nodes):
-        path: KeyPath = (*_NODES, i, "ssh")
-        if cluster.spec.lab and "ssh" in node.model_fields_set:
-            yield Finding(path, "nodes of the lab are reached in the lab's own way", "remove ssh, or remove spec.lab")
-        if not cluster.spec.lab and not node.ssh.host_keys:
-            remedy = "run `invoke hosts.scan`, compare the keys with the machine's own, and write them here"
-            yield Finding((*path, "hostKeys"), "this node's host keys aren't pinned", remedy)
 
 
 def control_planes_have_a_majority(cluster: Cluster) -> Iterator[Finding]:
@@ -115,8 +98,7 @@ RULES: tuple[Rule, ...] = (
     node_names_differ,
     node_names_are_free,
     node_addresses_differ,
-    hosts_are_pinned,
-    host_keys_differ,
+    *SSH_RULES,
     control_planes_have_a_majority,
     external_names_differ,
     *NETWORK_RULES,

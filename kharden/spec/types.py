@@ -168,6 +168,16 @@ HostKey = Annotated[
     ),
     AfterValidator(_host_key),
 ]
+# ssh itself opens it: its tilde is the home folder of whoever runs ssh. No blank, quote or percent sign has to be told.
+KeyFile = Annotated[
+    str,
+    Matching(
+        "key_file",
+        r"(?=.{1,400}$)(?!.*\/\.{1,2}(\/|$))~?(\/[A-Za-z0-9._+@-]+)+",
+        "this isn't a key's file",
+        "its whole path, or one below your home folder, such as ~/.ssh/id_ed25519",
+    ),
+]
 KubernetesVersion = Annotated[
     str,
     Matching(

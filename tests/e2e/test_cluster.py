@@ -22,6 +22,17 @@ pytestmark = [pytest.mark.lab, pytest.mark.programs]
 
 CHECKOUT = Path(__file__).parents[2]
 CLUSTER = "e2e"
+# Both nodes are reached through a jump host and in no other way, the control plane as root, the worker as a user with
+# sudo and on another port. tests/faults has a control plane that is reached directly.
+ROLES = {
+    "control-plane\n": "control-plane\n      ssh: {jumpHost: bastion}\n",
+    "worker\n": """worker
+      ssh: {user: admin, port: 2222, jumpHost: bastion}
+  jumpHosts:
+    - {name: bastion, address: 10.81.0.5, user: jump}
+  access: {ssh: [10.81.0.5/32]}
+""",
+}
 KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 
 
@@ -31,6 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("site")
     text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
     text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.81.0.")
+    for role, reached in ROLES.items():
+        text = text.replace(f"      role: {role}", f"      role: {reached}")
     folder = root / "inventories" / CLUSTER
     folder.mkdir(parents=True)
     (folder / "cluster.yaml").write_text(text, encoding="utf-8")
@@ -236,6 +249,27 @@ def test_a_pod_resolves_a_service_and_reaches_a_pod_of_the_other_node(
     assert client["status"]["podIP"].startswith("10.200.11.")
     node("w1", "systemctl stop web")
     node("cp1", f"{KUBECTL} delete pod/web pod/client service/web --wait")
+
+
+def test_a_node_is_reached_the_way_that_its_spec_names_and_no_other(site: Path, node: Run) -> None:
+    for name, user in (("cp1", "root"), ("w1", "admin")):
+        logins = node(name, "journalctl --unit=ssh --grep=Accepted --output=cat").stdout.splitlines()
+        assert logins
+        assert [line for line in logins if f"publickey for {user} from 10.81.0.5 " not in line] == []
+    assert "no listener" in node("w1", "ss --listening --tcp --numeric | grep ':22 ' || echo no listener").stdout
+    ssh = ["ssh", "-F", str(site / "build" / CLUSTER / "ansible" / "ssh_config"), "-o", "ConnectTimeout=2"]
+    for arguments, reason in (
+        (("-l", "root", "w1"), "root@10.81.0.21: Permission denied"),
+        (("-o", "ProxyJump=none", "w1"), "10.81.0.21 port 2222: Connection timed out"),
+        (("-o", "ProxyJump=none", "cp1"), "10.81.0.11 port 22: Connection timed out"),
+    ):
+        refused = subprocess.run(
+            [*ssh, *arguments, "true"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+        assert (refused.returncode, reason in refused.stderr) == (255, True), refused.stderr
+    there = node("bastion", "ls /etc/kubernetes /usr/local/bin 2>&1; ss --listening --tcp --numeric --no-header").stdout
+    assert "kube-" not in there
+    assert all(":22 " in line for line in there.splitlines() if "LISTEN" in line)
 
 
 STATE = """

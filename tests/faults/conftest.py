@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[2]
 CLUSTER = "faults"
 NODES = ("cp1", "w1")
+BEHIND_A_JUMP_HOST = """\
+      ssh: {user: admin, port: 2222, jumpHost: bastion}
+  jumpHosts:
+    - {name: bastion, address: 10.82.0.5, user: jump}
+"""
 ARTIFACT_LIMIT = 16 << 20
 
 
@@ -175,6 +180,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("site")
     text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
     text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.82.0.")
+    text = text.replace("      role: worker\n", f"      role: worker\n{BEHIND_A_JUMP_HOST}")
     folder = root / "inventories" / CLUSTER
     folder.mkdir(parents=True)
     (folder / "cluster.yaml").write_text(text, encoding="utf-8")

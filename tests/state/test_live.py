@@ -33,7 +33,7 @@ def live_host(given: SuiteInput) -> Callable[[str], Host]:
                 # Without a persistence of its own testinfra leaves the control socket to our ssh_config.
                 f"ssh://{name}?controlpersist=0",
                 ssh_config=str(given.ssh_config),
-                sudo=node.ssh.user != "root",
+                sudo=node.ssh.becomes,
             )
         return hosts[name]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CANARY = "canary, sing only in cages"
+NO_SUDO = "who logs in there can't become root: let sudo make that user root without a password"
 
 
 @dataclass
@@ -78,7 +79,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     others = {f"n{number}": local for number in range(1, 6)}
     inventory = {"all": {"hosts": {"cp1": local, "w1": local, **others, "away": away}}}
     (tmp_path / "build/ansible/hosts.yaml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
-    (tmp_path / "build/ansible/ssh_config").write_text("", encoding="utf-8")
+    away_too = "Host away\n  HostName 127.0.0.1\n  Port 1\n"
+    (tmp_path / "build/ansible/ssh_config").write_text(away_too, encoding="utf-8")
     monkeypatch.setattr(runner, "folder", lambda _name: tmp_path / "playbooks")
     with workspace() as private:
         yield Site(tmp_path, private)
@@ -233,7 +235,9 @@ except runner.RemoteError as error:
             "[ERROR Swap]: is on",
         ),
         ({"msg": "it is so\nand more"}, "it is so"),
-        ({"msg": "", "module_stderr": "sudo: a password is required\n"}, "sudo: a password is required"),
+        ({"msg": "", "module_stderr": "sudo: a password is required\n"}, NO_SUDO),
+        ({"msg": "Task failed: Missing sudo password"}, NO_SUDO),
+        ({"msg": "No start of json char found", "module_stderr": "/bin/sh: 1: sudo: not found\n"}, NO_SUDO),
         ({"msg": "x", "problems": ["one", "two"]}, "one; two"),
         ({"msg": "x", "problems": [{"what": "swap is on", "remedy": "swapoff -a"}]}, "swap is on: swapoff -a"),
         (
@@ -270,3 +274,26 @@ def test_of_a_result_one_line_is_told(result: dict[str, Any], line: str) -> None
 def test_an_event_of_another_shape_is_no_accident(event: dict[str, Any]) -> None:
     listener = runner._Listener(Shown())  # noqa: SLF001  # what ansible-runner calls
     assert listener(event) is False
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("", "as Ansible said"),
+        ("Host key for w1 has changed and you have requested", "its ssh host key is not the pinned one"),
+        ("Host key for bastion has changed and you have requested", "bastion's ssh host key is not the pinned one"),
+        (
+            "ssh: connect to host 10.0.0.5 port 22: Connection refused",
+            "can't be reached: ssh: connect to host 10.0.0.5",
+        ),
+    ],
+)
+def test_ssh_itself_says_why_a_node_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, told: str
+) -> None:
+    monkeypatch.setattr("kharden.ssh.explain", lambda *_: said)
+    request = Run(tmp_path, tmp_path, tmp_path)
+    explain = runner._explained  # noqa: SLF001  # what a run does with each of its failures
+    assert explain(Failure("w1", "Look", "as Ansible said", unreachable=True), request).message.startswith(told)
+    known = Failure("w1", "Look", "it failed")
+    assert explain(known, request) == known

@@ -67,7 +67,7 @@ BAD: Mapping[str, tuple[tuple[str, ...], dict[str, str], str]] = {
     "a folder without the file": (("validate", "--cluster", "empty"), {}, "there is no such file"),
     "bytes that are no text": (("validate", "--cluster", "bytes"), {}, "bytes/cluster.yaml:1:1: this file isn't UTF-8"),
     "a lab's node that is not there": (("lab.shell", "cp9", "--cluster", "a"), {}, ""),
-    "an address that is none": (("hosts.scan", "not an address"), {}, ""),
+    "a machine that is not there": (("hosts.scan", "w9", "--cluster", "a"), {}, ""),
 }
 
 

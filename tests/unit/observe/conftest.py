@@ -32,7 +32,6 @@ def plan() -> ClusterPlan:
         cgroup_version=2,
         oom_adjustable=True,
         file_limit=1024,
-        ssh_user="root",
         ssh_key=Path("/nowhere/key"),
         host_keys=keys,
     )

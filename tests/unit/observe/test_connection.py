@@ -11,7 +11,9 @@ from kharden.errors import InputError, RemoteError
 from kharden.observe import collect
 from kharden.observe.collection import parse
 from kharden.observe.connection import connections
+from kharden.observe.host_keys import scan_planned
 from kharden.plan import transport
+from kharden.plan.model import JumpHostPlan
 
 if TYPE_CHECKING:
     from kharden.observe.facts import Snapshot
@@ -81,3 +83,32 @@ def test_a_node_out_of_reach_has_the_reason_in_its_place(plan: ClusterPlan, snap
 def test_what_is_no_document_is_refused(content: bytes) -> None:
     with pytest.raises(RemoteError, match="cp1: what the collector printed is not its document"):
         parse(content, "cp1")
+
+
+@pytest.fixture
+def behind(plan: ClusterPlan) -> ClusterPlan:
+    """The same cluster, its worker behind a jump host."""
+    gate = JumpHostPlan("bastion", "bastion.example.org", replace(plan.nodes[0].ssh, user="jump", port=2022))
+    worker = replace(plan.nodes[1], ssh=replace(plan.nodes[1].ssh, jump_host="bastion", key=Path("~/.ssh/cluster")))
+    return replace(plan, nodes=(plan.nodes[0], worker), jump_hosts=(gate,))
+
+
+def test_ssh_goes_through_a_jump_host_that_is_pinned_too(behind: ClusterPlan, tmp_path: Path) -> None:
+    config = tmp_path / "ssh_config"
+    config.write_text(transport.ssh_config(behind, tmp_path))
+    assert _effective(config, "w1")["proxyjump"] == "bastion"
+    assert _effective(config, "w1")["identityfile"] == "~/.ssh/cluster"
+    assert "proxyjump" not in _effective(config, "cp1")
+    gate = _effective(config, "bastion")
+    assert (gate["hostname"], gate["port"], gate["user"]) == ("bastion.example.org", "2022", "jump")
+    assert (gate["stricthostkeychecking"], gate["hostkeyalias"]) == ("true", "bastion")
+    (line,) = (line for line in transport.known_hosts(behind).splitlines() if line.startswith("bastion"))
+    assert line == f"bastion,[bastion.example.org]:2022 {behind.jump_hosts[0].ssh.host_keys[0]}"
+
+
+def test_keys_are_not_scanned_past_a_jump_host_that_is_not_pinned(behind: ClusterPlan) -> None:
+    gate = replace(behind.jump_hosts[0], ssh=replace(behind.jump_hosts[0].ssh, host_keys=()))
+    with pytest.raises(InputError, match="bastion: is on the way to w1, and not pinned yet: scan bastion first"):
+        scan_planned(replace(behind, jump_hosts=(gate,)), "w1")
+    with pytest.raises(InputError, match=r"'w9' is no machine of cluster\.yaml: known ones: bastion, cp1, w1"):
+        scan_planned(behind, "w9")

@@ -72,7 +72,7 @@ class Planner:
             | ({} if lab else {"ssh": {"hostKeys": [host_key(offset)], **(ssh or {})}})
             for number, offset in enumerate(offsets)
         ]
-        spec = {"kubernetes": {"version": "1.36.3"}, "nodes": nodes, "network": network, **sections}
+        spec = {"kubernetes": {"version": "1.36.3"}, "nodes": nodes, "network": network} | sections
         if lab:
             spec["lab"] = {}
         document = {"apiVersion": "kharden.dev/v1", "kind": "Cluster", "metadata": {"name": "test"}, "spec": spec}

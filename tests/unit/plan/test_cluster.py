@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ def ranges(plan: ClusterPlan) -> dict[str, tuple[IPNetwork, ...]]:
 
 def facts(*, version: int = 2, oom: bool = True, files: int = 1 << 30) -> LabFacts:
     keys = {f"n{offset}": (host_key(offset),) for offset in (11, 21)}
-    return LabFacts(2 if version == 2 else 1, oom, files, "root", Path("/lab/key"), keys)
+    return LabFacts(2 if version == 2 else 1, oom, files, Path("/lab/key"), keys)
 
 
 # --- ranges of pods
@@ -185,3 +186,32 @@ def test_what_cluster_yaml_says_reaches_the_plan(planned: Planner) -> None:
 def test_the_plan_knows_of_which_file_it_is(planned: Planner) -> None:
     plan = planned()
     assert plan.spec_digest == load(planned.folder / "cluster.yaml").digest
+
+
+# --- how machines are reached
+
+
+JUMP_HOST = {"name": "bastion", "address": "bastion.example.org", "user": "jump", "hostKeys": [host_key(5)]}
+
+
+def test_a_node_is_reached_as_its_spec_says(planned: Planner) -> None:
+    ssh = {"user": "admin", "port": 2222, "key": "~/.ssh/cluster", "jumpHost": "bastion"}
+    plan = planned(offsets=(11,), ssh=ssh, jumpHosts=[JUMP_HOST | {"port": 2022}])
+    (node,) = plan.nodes
+    assert (node.ssh.user, node.ssh.port, node.ssh.jump_host) == ("admin", 2222, "bastion")
+    assert str(node.ssh.key) == "~/.ssh/cluster"
+    assert node.ssh.becomes
+    (bastion,) = plan.jump_hosts
+    assert (bastion.address, bastion.ssh.user, bastion.ssh.port) == ("bastion.example.org", "jump", 2022)
+    assert (bastion.ssh.key, bastion.ssh.host_keys) == (None, (host_key(5),))
+    assert [machine.name for machine in plan.machines] == ["bastion", "n11"]
+
+
+def test_the_lab_has_keys_of_its_own_for_jump_hosts_too(planned: Planner) -> None:
+    lab = facts()
+    lab = replace(lab, host_keys={**lab.host_keys, "bastion": (host_key(5),)})
+    nodes = [{"name": "n11", "address": "192.0.2.11", "role": "control-plane", "ssh": {"jumpHost": "bastion"}}]
+    plan = planned(nodes=nodes, lab=lab, jumpHosts=[{"name": "bastion", "address": "192.0.2.5", "user": "jump"}])
+    assert plan.jump_hosts[0].ssh.host_keys == (host_key(5),)
+    assert plan.jump_hosts[0].ssh.key == plan.nodes[0].ssh.key == Path("/lab/key")
+    assert not plan.nodes[0].ssh.becomes

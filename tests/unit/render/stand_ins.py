@@ -86,7 +86,6 @@ def facts(*names: str) -> LabFacts:
         cgroup_version=1,
         oom_adjustable=False,
         file_limit=4096,
-        ssh_user="root",
         ssh_key=Path("/srv/kharden/lab/key"),
         host_keys={name: (f"ssh-ed25519 {name}",) for name in names},
     )

@@ -145,3 +145,10 @@ def test_what_a_worker_is_given_names_its_own_programs_and_images(build: Build, 
     }
     names = {image.reference.rpartition("/")[2].partition(":")[0] for image in nodes[worker].images}
     assert names == {"kube-proxy", "coredns", "pause"}
+
+
+def test_only_who_is_not_root_becomes_root(plan: ClusterPlan) -> None:
+    hosts = yaml.safe_load(rendered(plan).ansible["hosts.yaml"].replace(b"!unsafe ", b""))["all"]["hosts"]
+    become = {name: variables.get("ansible_become") for name, variables in hosts.items()}
+    assert become == {node.name: True if node.ssh.user != "root" else None for node in plan.nodes}
+    assert set(become.values()) == {True, None}

@@ -88,7 +88,7 @@ def test_the_last_range_of_all() -> None:
 
 def test_the_first_address_is_free_where_there_is_no_bridge() -> None:
     found = cluster(address="10.0.0.1", lab=None)
-    assert messages(found) == ["this node's host keys aren't pinned"]
+    assert messages(found) == ["this machine's host keys aren't pinned"]
 
 
 def test_leaves_may_live_as_long_as_their_authority() -> None:
