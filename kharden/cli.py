@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -173,8 +173,12 @@ def _validate(site: _Site) -> Task[Any]:
         """Check cluster.yaml alone."""
         loaded = commands.validate(site.place(cluster), _time(now))
         if json:
-            _print_json({"cluster": loaded.cluster.metadata.name, "digest": loaded.digest, "problems": []})
+            warnings = [asdict(warning) for warning in loaded.warnings]
+            name = loaded.cluster.metadata.name
+            _print_json({"cluster": name, "digest": loaded.digest, "problems": [], "warnings": warnings})
         else:
+            for warning in loaded.warnings:
+                _console().print(f"{warning} (a warning)", highlight=False)
             _console().print(f"{loaded.path}: good", highlight=False)
 
     return _task(validate, cluster=_CLUSTER, now=_NOW, json=_JSON)
@@ -233,7 +237,8 @@ def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: di
         for change in result.changes
     ]
     if as_json:
-        _print_json({"changed": len(rows), "changes": rows, "seconds": seconds or result.seconds})
+        found = {"changed": len(rows), "changes": rows, "notes": result.notes}
+        _print_json(found | {"seconds": seconds or result.seconds})
         return
     console = _console()
     for row in rows if diff else ():
@@ -243,6 +248,8 @@ def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: di
             console.print(_visible(line), highlight=False)
             if detail.get("diff"):
                 console.print(_visible(detail["diff"].rstrip()), highlight=False)
+    for note in result.notes:
+        console.print(_visible(f"Note: {note}"), highlight=False)
     verb = "would change" if diff else "changed"
     console.print(f"{len(rows)} tasks {verb} something" if rows else "nothing to change", highlight=False)
 

@@ -163,6 +163,9 @@ def _architecture() -> str:
 def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
     """Write build/<cluster>/."""
     reporter.phase("Read cluster.yaml")
+    warnings = tuple(f"{warning} (a warning)" for warning in validate(place).warnings)
+    for line in warnings:
+        reporter.note(line)
     plan = make_plan(place, now)
     reporter.phase("Fetch programs and images")
     artifacts = fetch_artifacts(plan, reporter)
@@ -175,7 +178,7 @@ def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
         build = render_cluster(plan, shares, _supply(artifacts), place.build)
         changed = write(build, place.build, secrets.recipients)
     reporter.end_phase()
-    return Rendered(place.build, changed, notes)
+    return Rendered(place.build, changed, (*warnings, *notes))
 
 
 def _open_secrets(

@@ -62,6 +62,7 @@ class ApplyResult:
 
     Attributes:
         seconds: wall time of each phase, by its name in playbooks/site.yml.
+        notes: what a person should know and nothing was done about, each with the node that says it.
     """
 
     status: str = "running"
@@ -69,6 +70,7 @@ class ApplyResult:
     changes: list[Change] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     tasks: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 class Progress(Protocol):
@@ -150,6 +152,7 @@ class _Listener:
             state = "changed"
             details = result.get("changes") or result.get("actions") or ()
             self.result.changes.append(Change(node, task, tuple(details)))
+        self.result.notes += [f"{node}: {note}" for note in _notes(result)]
         self.result.tasks += state != "skipped"
         self.progress.task(node, task, state)
 
@@ -160,6 +163,12 @@ _STATES = {
     "runner_on_skipped": "skipped",
     "runner_on_unreachable": "unreachable",
 }
+
+
+def _notes(result: dict[str, Any]) -> list[str]:
+    """A module's own `notes`, or what a task of Ansible's own set as `kharden_notes`."""
+    notes = result.get("notes") or (result.get("ansible_facts") or {}).get("kharden_notes") or ()
+    return [str(note) for note in notes]
 
 
 def _message(result: dict[str, Any]) -> str:

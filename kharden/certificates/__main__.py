@@ -1,8 +1,8 @@
 """`python -m kharden.certificates`: which of the pending kubelet serving requests may be approved.
 
 Reads on standard input {"requests": <output of kubectl get csr -o json>, "expected": [{"name", "addresses", "dns"}]},
-prints {"approve": [name…], "pending": [{"name", "reason"}…]}. Requests for other signers and those already decided are
-left out. Exit status 1 and one line on standard error where the input can't be used.
+prints {"approve": [name…], "pending": [{"name", "reason", "note"}…]}. Requests for other signers and those already
+decided are left out. Exit status 1 and one line on standard error where the input can't be used.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def decide(document: object) -> dict[str, list[Any]]:
         if reason is None:
             approve.append(request.name)
         else:
-            pending.append({"name": request.name, "reason": reason})
+            note = f"certificate request {request.name[:100]!a} of {request.requester[:100]!a} stays pending: {reason}"
+            pending.append({"name": request.name, "reason": reason, "note": note})
     return {"approve": approve, "pending": pending}
 
 

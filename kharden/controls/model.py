@@ -42,6 +42,7 @@ class Control:
         title: what must hold, as a statement.
         checks: all of them must hold; none at all means that a person has to judge it.
         remedy: what to do when it doesn't hold, in the imperative.
+        needs_namespaces: it applies only where cluster.yaml lists namespaces.
     """
 
     id: str
@@ -50,3 +51,4 @@ class Control:
     roles: tuple[Role, ...]
     checks: tuple[Check, ...]
     remedy: str = _APPLY
+    needs_namespaces: bool = False

@@ -17,12 +17,18 @@ TEXT_LIMIT = 500
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look found; `ok` is None where nothing could be seen, `left_out` where that was asked for."""
+    """What one look found; `ok` is None where nothing could be seen.
+
+    Attributes:
+        left_out: nothing was looked at, because that was asked for.
+        chosen: what is not right was chosen in cluster.yaml with open eyes, and `ok` is None: a person has to judge it.
+    """
 
     expected: str
     observed: str
     ok: bool | None
     left_out: bool = False
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Observation:
     Attributes:
         at: when the facts were collected, UTC.
         left_out: not looked at because that was asked for (a passive run); such an observation has `ok` None.
+        chosen: as of `Finding`.
     """
 
     control: str
@@ -42,6 +49,7 @@ class Observation:
     at: datetime
     ok: bool | None
     left_out: bool = False
+    chosen: bool = False
 
 
 def clean(text: str) -> str:

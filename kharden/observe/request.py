@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kharden.controls import CONTROLS, FromPlan
 from kharden.controls import checks as kinds
-from kharden.observe import pods
+from kharden.observe import bounds, pods
 from kharden.observe.attempts import metadata_attempts, reach_attempts
 from kharden.observe.measure import asked_of, encrypted_resources, pod_security
 from kharden.observe.questions import (
@@ -68,7 +68,12 @@ ACTIVE = (
     kinds.ForeignNodeRefused,
     kinds.SecretsNotAudited,
     kinds.AuditLevel,
+    kinds.BoundsEnforced,
+    kinds.PoliciesEnforced,
 )
+# From a pod of the namespace default: text → host and port, which is allowed to it and which is not.
+ALLOWED, DENIED = "from a pod of default to DNS, port 53", "from a pod of default to DNS, port 9153 (metrics)"
+POLICY_TARGETS: dict[str, list[Any]] = {ALLOWED: ["dns", 53], DENIED: ["dns", 9153]}
 
 
 def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]], *, passive: bool) -> dict[str, Any]:
@@ -167,6 +172,9 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
         "pods": {}
         if passive
         else {pods.title(check): pods.pod(check) for check in own if isinstance(check, kinds.PodAdmission)},
+        "specs": [check.path for check in own if isinstance(check, kinds.NamespaceObjects)],
+        "trials": {} if passive else bounds.trials(plan),
+        "pod": {"body": pods.restricted(), "targets": POLICY_TARGETS} if node.first and not passive else None,
         "objects": [check.path for check in own if isinstance(check, kinds.ObjectsAbsent)],
         "etcd": list(_ETCDCTL),
         "stored": {name: stored_under(name) for name in encrypted_resources(plan)},

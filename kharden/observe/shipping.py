@@ -8,7 +8,10 @@ from typing import Any
 
 _PACKAGE = "kharden.observe.collector"
 # In the order of their imports.
-_MODULES = ("files", "processes", "kernel", "firewall", "probes", "reach", "cluster", "audit", "scratch", "")
+_MODULES = (
+    *("files", "processes", "kernel", "firewall", "probes", "reach", "cluster", "audit", "scratch", "objects", "pod"),
+    "",
+)
 # Module by module, under the names that they have here, so that their imports of each other work there as well.
 _START = """\
 import json, sys, types

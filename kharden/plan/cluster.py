@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kharden.errors import InputError
-from kharden.plan import policy
+from kharden.plan import marks, policy
 from kharden.plan.endpoints import LOCAL_BALANCER_HOST, LOCAL_BALANCER_PORT
 from kharden.plan.model import (
     AccessPlan,
@@ -71,6 +71,8 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         ),
         lab=lab is not None,
         jump_hosts=tuple(_jump_host(host, lab) for host in spec.jump_hosts),
+        namespaces=marks.namespaces(spec, policy.admission(spec).pod_security),
+        network_plugin=spec.network.plugin,
     )
 
 
@@ -93,6 +95,8 @@ def _node(
         pod_ranges=ranges[node.name],
         routes=routes,
         runtime=_runtime(lab),
+        labels=marks.labels(node),
+        taints=marks.taints(node),
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Literal
 
+from kharden.plan.objects import NamespacePlan, TaintPlan  # noqa: TC001  # pydantic reads it at run time
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -82,6 +84,8 @@ class NodePlan:
         first: the control plane on which the cluster is initialised.
         pod_ranges: the addresses of its pods, one range for each family.
         routes: to the other nodes' pods.
+        labels: those that kharden sets in the cluster; others set their own.
+        taints: as for labels.
     """
 
     name: str
@@ -92,6 +96,8 @@ class NodePlan:
     pod_ranges: tuple[IPNetwork, ...]
     routes: tuple[Route, ...]
     runtime: RuntimePlan
+    labels: tuple[tuple[str, str], ...] = ()
+    taints: tuple[TaintPlan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,7 @@ class ClusterPlan:
         kubelet_tls_suites: those that fit the keys that kubelets make.
         self_signed_tls_suites: those of components that make a certificate of their own at each start.
         lab: the nodes are containers on this machine.
+        namespaces: those of every cluster first, then those of the specification.
     """
 
     name: str
@@ -183,11 +190,18 @@ class ClusterPlan:
     recipients: RecipientsPlan
     lab: bool
     jump_hosts: tuple[JumpHostPlan, ...] = ()
+    namespaces: tuple[NamespacePlan, ...] = ()
+    network_plugin: str = "routed"
 
     @property
     def endpoint(self) -> str:
         """host:port of the local balancer."""
         return f"{self.endpoint_host}:{self.endpoint_port}"
+
+    @property
+    def policies_unenforced(self) -> bool:
+        """Whether the chosen network says of itself that it enforces no NetworkPolicy."""
+        return self.network_plugin == "routed"
 
     @property
     def minor(self) -> str:

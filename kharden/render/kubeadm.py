@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kharden.plan import arguments
 from kharden.plan.endpoints import DNS_DOMAIN
+from kharden.plan.objects import CONTROL_PLANE_TAINT
 from kharden.render.artefact import Artefact
 from kharden.render.control_plane import ETCD_PKI, ETCD_UID
 from kharden.render.text import render
@@ -51,6 +52,8 @@ def _registration(node: NodePlan) -> dict[str, object]:
         "name": node.name,
         "address": str(node.address),
         "patches": PATCHES,
+        # Of a control plane kubeadm sets its own taint itself.
+        "taints": ",".join(str(taint) for taint in node.taints if taint.key != CONTROL_PLANE_TAINT),
         # On a host with cgroup v1 kubeadm's check of the system fails; only the lab has such hosts.
         "ignore_preflight": ["SystemVerification"] if node.runtime.cgroup_version == 1 else [],
     }

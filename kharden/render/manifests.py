@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from kharden.plan.objects import MANAGED_LABEL, MANAGER, OBJECT_NAME, PLACED_ANNOTATION, TAINTS_RECORD
 from kharden.render.text import render
 
 if TYPE_CHECKING:
-    from kharden.plan.model import ClusterPlan
-
-# Every namespace that a new cluster has, its Pod Security level and the reason for it.
-_SYSTEM = (
-    ("kube-system", "privileged", "Static pods and the service proxy are parts of the machine and need what it has."),
-    ("kube-node-lease", "restricted", "Nothing runs here."),
-    ("kube-public", "restricted", "Nothing runs here."),
-)
+    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.plan.objects import FlowPlan, NamespacePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +28,53 @@ def manifest_location(manifest: Manifest) -> str:
 
 
 def cluster_manifests(plan: ClusterPlan) -> tuple[Manifest, ...]:
-    """Namespaces with their Pod Security labels and default service accounts that hand out no token."""
-    namespaces = [{"name": name, "level": level, "reason": reason} for name, level, reason in _SYSTEM]
-    namespaces.append(
-        {"name": "default", "level": plan.admission.pod_security, "reason": "The level of admission.podSecurity."}
-    )
-    values = {"namespaces": namespaces, "version": f"v{plan.minor}"}
-    names = ("namespaces.yaml", "service-accounts.yaml")
-    return tuple(Manifest(name, render(f"cluster/{name}", values)) for name in names)
+    """Namespaces with their Pod Security labels and everything that hardens them, and the marks of nodes."""
+    own = {"managed_label": MANAGED_LABEL, "manager": MANAGER, "placed_annotation": PLACED_ANNOTATION}
+    files: dict[str, dict[str, object]] = {
+        "namespaces.yaml": {"namespaces": plan.namespaces, "version": f"v{plan.minor}"},
+        "service-accounts.yaml": {"namespaces": plan.namespaces},
+        "network-policies.yaml": {"namespaces": [_closed(one) for one in plan.namespaces if one.default_deny]},
+        "quotas.yaml": {"namespaces": [_bounded(one) for one in plan.namespaces], "name": OBJECT_NAME},
+        "nodes.yaml": {"nodes": [_marked(node) for node in plan.nodes], "taints_record": TAINTS_RECORD},
+    }
+    return tuple(Manifest(name, render(f"cluster/{name}", own | values)) for name, values in files.items())
+
+
+def _closed(namespace: NamespacePlan) -> dict[str, object]:
+    return {"name": namespace.name, "flows": [_flow(flow) for flow in namespace.flows]}
+
+
+def _flow(flow: FlowPlan) -> dict[str, object]:
+    peers: list[dict[str, object]] = []
+    if flow.namespaces:
+        names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": list(flow.namespaces)}
+        peers.append({"namespaceSelector": {"matchExpressions": [names]}})
+    for block in flow.blocks:
+        exceptions = {"except": [str(one) for one in block.exceptions]} if block.exceptions else {}
+        peers.append({"ipBlock": {"cidr": str(block.network)} | exceptions})
+    return {
+        "name": flow.name,
+        "type": flow.direction.capitalize(),
+        "direction": flow.direction,
+        "side": "from" if flow.direction == "ingress" else "to",
+        "peers": peers,
+        "ports": [{"protocol": protocol, "port": port} for protocol, port in flow.ports],
+    }
+
+
+def _bounded(namespace: NamespacePlan) -> dict[str, object]:
+    limits = namespace.limits
+    return {
+        "name": namespace.name,
+        "hard": dict(namespace.quota),
+        "limits": {name: dict(getattr(limits, name)) for name in ("default", "request", "largest")} if limits else None,
+    }
+
+
+def _marked(node: NodePlan) -> dict[str, object]:
+    return {
+        "name": node.name,
+        "labels": dict(node.labels),
+        "taints": [asdict(taint) for taint in node.taints],
+        "record": json.dumps([str(taint) for taint in node.taints]),
+    }

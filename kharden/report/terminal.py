@@ -27,8 +27,8 @@ _SHOWN = 5
 
 
 def show(report: Report, console: Console) -> None:
-    """Print failing controls, then unknown, then waived ones, each with its evidence; then the counts."""
-    for verdict in ("fail", "unknown", "waived"):
+    """Print failing controls, then unknown, waived and manual ones, each with its evidence; then the counts."""
+    for verdict in ("fail", "unknown", "waived", "manual"):
         chosen = [one for one in report.judgements if one.verdict == verdict]
         for judgement in sorted(chosen, key=lambda one: _SEVERITIES.index(one.control.severity)):
             _show_judgement(judgement, console)

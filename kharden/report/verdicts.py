@@ -73,13 +73,18 @@ def _beyond_judging(plan: ClusterPlan, control: Control, nodes: list[str]) -> tu
         return "not-applicable", f"no node is a {control.roles[0]}"
     if plan.lab and control.id in NOT_APPLICABLE:
         return "not-applicable", NOT_APPLICABLE[control.id]
+    if control.needs_namespaces and not any(namespace.given for namespace in plan.namespaces):
+        return "not-applicable", "cluster.yaml lists no namespace"
     return None if control.checks else ("manual", "a person has to judge this")
 
 
 def _verdict(evidence: list[Observation]) -> Verdict:
     if any(observation.ok is False for observation in evidence):
         return "fail"
-    return "pass" if all(observation.ok is True for observation in evidence) else "unknown"
+    rest = [observation for observation in evidence if observation.ok is not True]
+    if rest and all(observation.chosen for observation in rest):
+        return "manual"
+    return "unknown" if rest else "pass"
 
 
 def _waiver(control: Control, waivers: Sequence[Waiver]) -> Waiver | None:

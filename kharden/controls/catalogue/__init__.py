@@ -13,6 +13,7 @@ from kharden.controls.catalogue import (
     firewall,
     kubelet,
     machine,
+    objects,
     reach,
     state,
 )
@@ -30,6 +31,7 @@ CONTROLS: tuple[Control, ...] = (
     *reach.CONTROLS,
     *firewall.CONTROLS,
     *admission.CONTROLS,
+    *objects.CONTROLS,
     *state.CONTROLS,
     *machine.CONTROLS,
 )

@@ -54,7 +54,8 @@ CONTROLS = (
         "Default service accounts mount no token",
         "medium",
         CONTROL_PLANE,
-        (DefaultServiceAccounts(("default", "kube-node-lease", "kube-public", "kube-system")),),
+        (DefaultServiceAccounts(),),
+        "apply; list a namespace that cluster.yaml doesn't know, or patch its service account",
     ),
     Control(
         "bootstrap-tokens-absent",

@@ -35,6 +35,13 @@ from kharden.controls.checks.node import (
     SysctlValue,
     UnitState,
 )
+from kharden.controls.checks.objects import (
+    BoundsEnforced,
+    NamespaceLevels,
+    NamespaceObjects,
+    NodeMarks,
+    PoliciesEnforced,
+)
 from kharden.controls.checks.trust import (
     CertificateFile,
     DistinctAuthorities,
@@ -79,6 +86,11 @@ Check = (
     | ServiceTables
     | Reach
     | MetadataUnreached
+    | NodeMarks
+    | NamespaceLevels
+    | NamespaceObjects
+    | BoundsEnforced
+    | PoliciesEnforced
 )
 
 __all__ = [
@@ -89,6 +101,7 @@ __all__ = [
     "ArgumentLacks",
     "ArgumentWithin",
     "AuditLevel",
+    "BoundsEnforced",
     "CertificateFile",
     "Check",
     "DefaultServiceAccounts",
@@ -106,9 +119,13 @@ __all__ = [
     "Listener",
     "ListeningSockets",
     "MetadataUnreached",
+    "NamespaceLevels",
+    "NamespaceObjects",
     "NamespacesRestricted",
+    "NodeMarks",
     "ObjectsAbsent",
     "PodAdmission",
+    "PoliciesEnforced",
     "Probe",
     "ProcessOwner",
     "Reach",

@@ -129,9 +129,7 @@ class NamespacesRestricted:
 
 @dataclass(frozen=True, slots=True)
 class DefaultServiceAccounts:
-    """The default service accounts of these namespaces mount no token."""
-
-    namespaces: tuple[str, ...]
+    """The default service accounts of all namespaces mount no token, of the plan's and of others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,19 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from kharden.observe.collector import audit, cluster, files, firewall, kernel, probes, processes, reach, scratch
+from kharden.observe.collector import (
+    audit,
+    cluster,
+    files,
+    firewall,
+    kernel,
+    objects,
+    pod,
+    probes,
+    processes,
+    reach,
+    scratch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +72,11 @@ def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:
             },
             "pods": {key: _section(cluster.try_pod, api, pod) for key, pod in asked["pods"].items()},
             "accounts": _section(cluster.default_accounts, api),
+            "nodes": _section(objects.node_marks, api),
+            "namespace_labels": _section(objects.namespace_labels, api),
+            "specs": {path: _section(objects.specs, api, path) for path in asked["specs"]},
+            "trials": {key: _section(objects.tried, api, **trial) for key, trial in asked["trials"].items()},
+            "pod": _section(pod.reached, api, asked["node"], asked["pod"]) if asked["pod"] else {},
             "objects": {path: _section(cluster.object_names, api, path) for path in asked["objects"]},
             "etcd": {
                 name: _section(cluster.prefixes, asked["etcd"], folder) for name, folder in asked["stored"].items()

@@ -64,6 +64,11 @@ def attempts_from_pod(asked: dict[str, dict[str, Any]], *, seconds: float) -> di
         if time.monotonic() >= deadline:
             raise RuntimeError("there is no pod with a network of its own on this node")
         time.sleep(_LOOK_SECONDS)  # the pace of looking
+    return attempts_within(process, asked)
+
+
+def attempts_within(process: Path, asked: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """The same from within the network of a process, whose folder in /proc it is."""
     namespace = os.open(process / "ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         # setns(2) moves the calling thread alone, and these threads do nothing else.

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kharden.controls import checks as kinds
-from kharden.observe.examine import arguments, certificates, cluster, connections, files, firewall, machine, sockets
+from kharden.observe.examine import (
+    arguments,
+    certificates,
+    cluster,
+    connections,
+    files,
+    firewall,
+    machine,
+    objects,
+    sockets,
+)
 from kharden.observe.facts import Unobserved
 from kharden.observe.measure import asked_of
 from kharden.observe.model import Finding, Observation, clean
@@ -49,6 +59,11 @@ _EXAMINERS: dict[type[kinds.Check], tuple[Source, Examiner]] = {
     kinds.PodAdmission: ("api", cluster.pod_admission),
     kinds.DefaultServiceAccounts: ("api", cluster.service_accounts),
     kinds.ObjectsAbsent: ("api", cluster.objects_absent),
+    kinds.NodeMarks: ("api", objects.marks),
+    kinds.NamespaceLevels: ("api", objects.levels),
+    kinds.NamespaceObjects: ("api", objects.present),
+    kinds.BoundsEnforced: ("api", objects.bounds_enforced),
+    kinds.PoliciesEnforced: ("probe", objects.policies_enforced),
     kinds.EncryptedAtRest: ("collector", cluster.encrypted),
     kinds.SecretsNotAudited: ("collector", cluster.not_audited),
     kinds.FirewallRules: ("collector", firewall.rules),
@@ -122,4 +137,5 @@ def _observation(control: Control, view: View, source: Source, finding: Finding)
         view.snapshot.at,
         finding.ok,
         finding.left_out,
+        finding.chosen,
     )

@@ -75,10 +75,11 @@ def pod_admission(check: PodAdmission, view: View) -> Iterator[Finding]:
         yield Finding(f"{pods.title(check)} is refused by Pod Security", said, refused)
 
 
-def service_accounts(check: DefaultServiceAccounts, view: View) -> Iterator[Finding]:
+def service_accounts(_: DefaultServiceAccounts, view: View) -> Iterator[Finding]:
     """Tokens are handed out only where a pod asks for one."""
-    for namespace in check.namespaces:
-        mounts = view.facts.at("cluster", "accounts", namespace).flag()
+    accounts = view.facts.at("cluster", "accounts")
+    for namespace in dict.fromkeys((*(one.name for one in view.plan.namespaces), *accounts.table())):
+        mounts = accounts.at(namespace).flag()
         yield Finding(
             f"service account {namespace}/default mounts no token",
             "it mounts one" if mounts else "it mounts none",

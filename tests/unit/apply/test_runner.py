@@ -126,6 +126,15 @@ def test_a_run_that_goes_well_is_told_as_it_goes(site: Site) -> None:
     ]
 
 
+def test_what_a_person_should_know_is_kept_with_who_says_it(site: Site) -> None:
+    module = site.root / "playbooks/library/place.py"
+    module.write_text(changing("place", changed=False, notes=["one", "another"]), encoding="utf-8")
+    said: dict[str, object] = {"name": "Say", "ansible.builtin.set_fact": {"kharden_notes": ["a third"]}}
+    site.write(play("Host", {"name": "Place", "place": {}}, said))
+    result, _ = site.run()
+    assert result.notes == ["cp1: one", "cp1: another", "cp1: a third"]
+
+
 def test_in_check_mode_nothing_is_done_and_our_paths_reach_the_playbooks(site: Site) -> None:
     aim = site.root / "made"
     names = ("kharden_build", "kharden_run", "kharden_cache")

@@ -301,6 +301,9 @@ def test_the_program_sorts_what_kubectl_prints() -> None:
     answer = json.loads(result.stdout)
     assert answer["approve"] == ["csr-abcde", "csr-again"]
     assert [entry["name"] for entry in answer["pending"]] == ["csr-foreign", "csr-w9", "--all"]
+    for entry in answer["pending"]:
+        assert entry["name"] in entry["note"]
+        assert entry["note"].endswith(f" stays pending: {entry['reason']}")
 
 
 @pytest.mark.parametrize("document", ["", "[]", "{}", {"requests": {}, "expected": []}, {"requests": 1, "expected": 2}])

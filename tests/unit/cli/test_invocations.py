@@ -197,7 +197,7 @@ def test_json_is_one_document_and_an_error_is_none(site: Site) -> None:
             Invocation(("lab.status", "--cluster", "a", "--json")),
         ]
     )
-    assert json.loads(good.stdout) == {"cluster": "a", "digest": load(path).digest, "problems": []}
+    assert json.loads(good.stdout) == {"cluster": "a", "digest": load(path).digest, "problems": [], "warnings": []}
     assert (bad.returncode, bad.stdout) == (1, "")
     assert "this minor version isn't supported" in bad.stderr
     assert json.loads(labs.stdout) == {"lab": "a", "nodes": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -178,10 +179,46 @@ def test_every_namespace_of_a_new_cluster_has_a_level_and_its_accounts_no_token(
         "kube-public": "restricted",
         "kube-node-lease": "restricted",
         "default": plan.admission.pod_security,
-    }
+    } | ({"shop": "baseline", "tools": "restricted"} if plan.name == "ha" else {})
     versions = {item["metadata"]["labels"][f"{label}-version"] for item in manifests["namespaces.yaml"]}
     assert versions == {f"v{plan.minor}"}
     accounts = manifests["service-accounts.yaml"]
     assert {account["metadata"]["namespace"] for account in accounts} == levels.keys()
     assert {account["metadata"]["name"] for account in accounts} == {"default"}
     assert {account["automountServiceAccountToken"] for account in accounts} == {False}
+
+
+@pytest.mark.parametrize("minor", ["1.35", "1.36", "1.37"])
+def test_every_object_of_the_cluster_has_its_kinds_schema(build: Build, minor: str) -> None:
+    for manifest in build.cluster:
+        for item in yaml.safe_load_all(manifest.content):
+            kubernetes_validate.validate(item, minor, strict=True)
+
+
+def test_a_default_deny_closes_both_ways_and_leaves_dns_open(build: Build) -> None:
+    policies = {
+        (item["metadata"]["namespace"], item["metadata"]["name"]): item["spec"]
+        for manifest in build.cluster
+        if manifest.name == "network-policies.yaml"
+        for item in yaml.safe_load_all(manifest.content)
+    }
+    for namespace in {namespace for namespace, _ in policies}:
+        assert policies[namespace, "default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        (rule,) = policies[namespace, "allow-dns"]["egress"]
+        assert {(port["protocol"], port["port"]) for port in rule["ports"]} == {("UDP", 53), ("TCP", 53)}
+    assert ("tools", "default-deny") not in policies
+
+
+def test_egress_never_reaches_the_metadata_of_a_machine(build: Build, plan: ClusterPlan) -> None:
+    blocks = [
+        peer["ipBlock"]
+        for manifest in build.cluster
+        if manifest.name == "network-policies.yaml"
+        for item in yaml.safe_load_all(manifest.content)
+        for rule in item["spec"].get("egress", ())
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    ]
+    assert len(blocks) == (2 if plan.name == "ha" else 0)
+    for block in blocks:
+        assert block["except"] == (["fe80::/10", "fd00:ec2::254/128"] if ":" in block["cidr"] else ["169.254.0.0/16"])

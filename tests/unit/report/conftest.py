@@ -25,6 +25,7 @@ spec:
   nodes:
     - {name: cp1, address: 192.0.2.11, role: control-plane, ssh: {hostKeys: ["KEY"]}}
     - {name: w1, address: 192.0.2.21, role: worker, ssh: {hostKeys: ["KEY"]}}
+  namespaces: [{name: apps}]
   network:
     nodeCIDRs: [192.0.2.0/24]
     podCIDRs: [10.200.0.0/16]

@@ -67,6 +67,23 @@ def test_one_blind_node_is_unknown_and_wrong_outweighs_it(
     assert _of(judge(plan, _changed(blind, "cp1", ok=False), (), now)).verdict == "fail"
 
 
+def test_what_cluster_yaml_chose_with_open_eyes_is_for_a_person(
+    plan: ClusterPlan, good: list[Observation], now: datetime
+) -> None:
+    chosen = [replace(one, ok=None, chosen=True) if (one.control, one.node) == (_ID, "w1") else one for one in good]
+    assert _of(judge(plan, chosen, (), now)).verdict == "manual"
+    assert exit_status(judge(plan, chosen, (), now)) == 0
+    blind = [replace(one, ok=None) if (one.control, one.node) == (_ID, "cp1") else one for one in chosen]
+    assert _of(judge(plan, blind, (), now)).verdict == "unknown"
+
+
+def test_without_namespaces_nothing_bounds_them(plan: ClusterPlan, good: list[Observation], now: datetime) -> None:
+    bare = replace(plan, namespaces=tuple(one for one in plan.namespaces if not one.given))
+    judgement = _of(judge(bare, good, (), now), "namespaces-bounded")
+    assert judgement.verdict == "not-applicable"
+    assert {one.observed for one in judgement.observations} == {"cluster.yaml lists no namespace"}
+
+
 def test_a_silent_node_is_unknown(plan: ClusterPlan, good: list[Observation], now: datetime) -> None:
     judgement = _of(judge(plan, [one for one in good if one.node != "w1"], (), now))
     assert judgement.verdict == "unknown"
