@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -350,6 +355,61 @@ def test_verify_passes(site: Path, kharden: Run, bootstrapped: str) -> None:
     assert summary.get("fail", 0) == summary.get("unknown", 0) == 0
     assert summary["pass"] >= 25
     assert all(control["observations"] for control in report(site)["controls"] if control["verdict"] == "pass")
+
+
+# Name → common name, SANs and whose credential asks: the kubelet's of w1, or the administrator's.
+FOREIGN_REQUESTS = {
+    "foreign-san": ("system:node:w1", ("w1", "api.example.org"), "kubelet"),
+    "foreign-address": ("system:node:w1", ("10.81.0.11",), "kubelet"),
+    "wrong-cn": ("system:node:w9", ("w1",), "kubelet"),
+    "another-node": ("system:node:cp1", ("cp1",), "kubelet"),
+    "no-node": ("system:node:w1", ("w1",), "admin"),
+}
+
+
+def signing_request(name: str, common_name: str, sans: tuple[str, ...]) -> dict[str, Any]:
+    """A request for a kubelet's serving certificate, as the API takes it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = [(x509.NameOID.ORGANIZATION_NAME, "system:nodes"), (x509.NameOID.COMMON_NAME, common_name)]
+    names = [x509.IPAddress(ip_address(san)) if san[0].isdigit() else x509.DNSName(san) for san in sans]
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(kind, value) for kind, value in subject]))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = request.public_bytes(serialization.Encoding.PEM)
+    return {
+        "apiVersion": "certificates.k8s.io/v1",
+        "kind": "CertificateSigningRequest",
+        "metadata": {"name": name},
+        "spec": {
+            "signerName": "kubernetes.io/kubelet-serving",
+            "usages": ["digital signature", "server auth"],
+            "request": base64.b64encode(pem).decode(),
+        },
+    }
+
+
+def test_requests_that_are_not_the_plans_stay_pending_and_are_named(kharden: Run, node: Run) -> None:
+    credentials = {
+        "kubelet": ("w1", "kubectl --kubeconfig=/etc/kubernetes/kubelet.conf"),
+        "admin": ("cp1", KUBECTL),
+    }
+    for name, (common_name, sans, who) in FOREIGN_REQUESTS.items():
+        where, kubectl = credentials[who]
+        node(where, f"{kubectl} create --filename=-", text=json.dumps(signing_request(name, common_name, sans)))
+    try:
+        told = kharden("apply", "--yes").stdout
+        for name in FOREIGN_REQUESTS:
+            assert f"Note: cp1: certificate request '{name}' of " in told
+            found = kubernetes(node, f"get certificatesigningrequest {name}")
+            assert not found.get("status", {}), name
+        assert "nothing to change" in told
+        assert "'foreign-san' of 'system:node:w1' stays pending: 'api.example.org' is no name of this node" in told
+        assert "'no-node' of 'kubernetes-admin' stays pending: the requester is no node of this cluster" in told
+    finally:
+        node("cp1", f"{KUBECTL} delete certificatesigningrequest {' '.join(FOREIGN_REQUESTS)}")
 
 
 SCHEDULER = "/etc/kubernetes/manifests/kube-scheduler.yaml"

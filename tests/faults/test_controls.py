@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kharden.controls import control
-from kharden.controls.checks import Check
+from kharden.controls.checks import Check, PoliciesEnforced
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Bootstrap, Node, Run, Site
@@ -316,6 +316,48 @@ FAULTS = (
         late=True,
     ),
     Fault(
+        "node-taint",
+        "cp1",
+        f"{KUBECTL} taint node cp1 node-role.kubernetes.io/control-plane-",
+        "node-marks",
+        ("taint node-role.kubernetes.io/control-plane:NoSchedule", "none"),
+        late=True,
+    ),
+    Fault(
+        "namespace-level",
+        "cp1",
+        f"{KUBECTL} label --overwrite namespace kube-public pod-security.kubernetes.io/audit=privileged",
+        "namespaces-pod-security",
+        ("namespace kube-public: audit restricted", "privileged, latest"),
+        late=True,
+    ),
+    Fault(
+        "network-policy",
+        "cp1",
+        f"{KUBECTL} --namespace=apps delete networkpolicy default-deny",
+        "network-policies-present",
+        ("NetworkPolicy apps/default-deny", "there is none"),
+        late=True,
+    ),
+    Fault(
+        "quota",
+        "cp1",
+        f"{KUBECTL} --namespace=apps patch resourcequota kharden --type=merge "
+        """--patch='{"spec": {"hard": {"pods": "500"}}}'""",
+        "namespaces-bounded",
+        ("ResourceQuota apps/kharden", '"pods": "500"'),
+        late=True,
+    ),
+    Fault(
+        "limits",
+        "cp1",
+        f"{KUBECTL} --namespace=apps patch limitrange kharden --type=json "
+        """--patch='[{"op": "replace", "path": "/spec/limits/0/default/cpu", "value": "400m"}]'""",
+        "namespace-bounds-enforced",
+        ("a pod without limits in apps gets", '"cpu": "400m"'),
+        late=True,
+    ),
+    Fault(
         "service-account",
         "cp1",
         f"{KUBECTL} patch serviceaccount default --patch '{{\"automountServiceAccountToken\": true}}'",
@@ -469,7 +511,17 @@ def test_what_is_repaired_passes_again(rounds: Rounds, fault: Fault) -> None:
 
 def test_every_kind_of_check_is_broken_once() -> None:
     broken = {type(check) for fault in FAULTS for check in control(fault.control).checks}
+    broken.add(PoliciesEnforced)  # the lab's own network breaks it, see below
     assert broken == set(get_args(Check))
+
+
+def test_a_network_that_keeps_no_pods_apart_is_told_by_a_connection(rounds: Rounds) -> None:
+    found = judgement(rounds.before, "network-policies-enforced")
+    seen = [(one["expected"].partition(" to ")[2], one["observed"]) for one in found["observations"]]
+    assert found["verdict"] == "manual"
+    assert seen[0] == ("DNS, port 53: connected", "connected")
+    assert seen[1][0] == "DNS, port 9153 (metrics): no answer"
+    assert seen[1][1].startswith("connected: spec.network.plugin has no enforcement")
 
 
 def test_what_cannot_be_seen_is_unknown_and_never_passes(site: Site, kharden: Run, node: Node) -> None:

@@ -141,7 +141,8 @@ def _filled_in(namespace: NamespacePlan, view: View) -> Finding:
         return Finding(expected, _said(seen), _said(seen) == _said(wanted))
     message = silent.at("message").text()
     # A namespace that is full by now admits no pod that would show it; the quota that says so is the one that bounds.
-    return Finding(expected, message, ok=None, left_out=_BY_QUOTA in message)
+    full = _BY_QUOTA in message
+    return Finding(expected, message, None if full else False, left_out=full)
 
 
 def policies_enforced(_: PoliciesEnforced, view: View) -> Iterator[Finding]:
