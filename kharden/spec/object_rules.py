@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 _NODES: KeyPath = ("spec", "nodes")
 _NAMESPACES: KeyPath = ("spec", "namespaces")
 
-# Where a cloud tells a machine who it is, credentials included; Amazon's IPv6 one lies in a range of its own.
-METADATA = (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10"), IPv6Network("fd00:ec2::254/128"))
+# Where a cloud tells a machine who it is, credentials included; the last two are Amazon's and Google's.
+METADATA = (
+    IPv4Network("169.254.0.0/16"),
+    IPv6Network("fe80::/10"),
+    IPv6Network("fd00:ec2::254/128"),
+    IPv6Network("fd20:ce::254/128"),
+)
 
 # Namespaces that every cluster has; flows may name them.
 SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
