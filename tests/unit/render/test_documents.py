@@ -221,4 +221,6 @@ def test_egress_never_reaches_the_metadata_of_a_machine(build: Build, plan: Clus
     ]
     assert len(blocks) == (2 if plan.name == "ha" else 0)
     for block in blocks:
-        assert block["except"] == (["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"] if ":" in block["cidr"] else ["169.254.0.0/16"])
+        assert block["except"] == (
+            ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"] if ":" in block["cidr"] else ["169.254.0.0/16"]
+        )
