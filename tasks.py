@@ -2,20 +2,25 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from invoke.context import Context
 from invoke.tasks import Task
 
-from kharden.artifacts.fetch import fetch
+from kharden.artifacts import lock
+from kharden.artifacts.fetch import Maker, fetch
+from kharden.artifacts.model import File
 from kharden.artifacts.pin import Lines
+from kharden.artifacts.record import Record
 from kharden.artifacts.store import Store, cache_root
 from kharden.cli import collection
 
 ROOT = Path(__file__).parent
 BIN = Path(sys.executable).parent
 
-KUBERNETES = "1.36.3"
+KUBERNETES = "1.36.3"  # the one whose programs are all built for the tests
+JUDGES = ("kubeadm", "kube-apiserver", "kubelet", "etcd")  # what the others are built of, unless with --all
 
 # Programs that judge the sources; GPL ones are run, never imported.
 LINTERS = (
@@ -29,7 +34,7 @@ LINTERS = (
 )
 
 
-def test(context: Context, only: str = "", match: str = "") -> None:
+def test(context: Context, only: str = "", match: str = "", all: bool = False) -> None:  # noqa: A002, FBT001, FBT002  # invoke reads the option --all from it
     """Run the project's own tests: linters and types, units, and the real cluster in the lab."""
     parts = [only] if only else ["lint", "unit", "e2e", "faults"]
     path = os.pathsep.join((str(BIN), os.environ.get("PATH", os.defpath)))
@@ -37,24 +42,37 @@ def test(context: Context, only: str = "", match: str = "") -> None:
         if "lint" in parts:
             for linter in LINTERS:
                 context.run(linter, echo=True, env={"PATH": path, "ANSIBLE_LIBRARY": "playbooks/library"})
-        programs = _programs() if parts != ["lint"] else ""
+        programs = _programs(every=all) if parts != ["lint"] else ""
         folders = " ".join(f"tests/{part}" for part in ("unit", "e2e", "faults") if part in parts)
         if folders:
             chosen = f" -k '{match}'" if match else ""
-            environment = {"PATH": path, "KHARDEN_PROGRAMS": programs}
+            environment = {"PATH": path, "KHARDEN_PROGRAMS": programs, "KHARDEN_ALL": "1" if all else ""}
             context.run(f"{sys.executable} -m pytest {folders}{chosen}", echo=True, env=environment)
 
 
-def _programs() -> str:
-    """A folder with the real programs that judge what is rendered, built first where the cache lacks them."""
+def _programs(*, every: bool) -> str:
+    """A folder with the real programs that judge what is rendered, built first where the cache lacks them.
+
+    Those of other versions than KUBERNETES lie in folders of their own: its JUDGES, or with `every` all of them.
+    """
     folder = cache_root() / "test-programs"
+    store, own = Store(cache_root()), lock.load()
+    _link(folder, store, fetch(KUBERNETES, "amd64", store=store, progress=Lines()).programs)
+    for version in own.versions:
+        if version == KUBERNETES:
+            continue
+        with Maker(Record(own, "amd64", store), Lines()) as maker:
+            wanted = [each for each in own.kubernetes(version).programs if every or each.name in JUDGES]
+            _link(folder / version, store, {each.name: maker.program(each) for each in wanted})
+    return str(folder)
+
+
+def _link(folder: Path, store: Store, programs: Mapping[str, File]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    store = Store(cache_root())
-    for name, file in fetch(KUBERNETES, "amd64", store=store, progress=Lines()).programs.items():
+    for name, file in programs.items():
         link = folder / name
         link.unlink(missing_ok=True)
         link.symlink_to(store.path(file.sha256))
-    return str(folder)
 
 
 def bench(context: Context) -> None:
@@ -67,7 +85,11 @@ namespace = collection(ROOT, default_cluster="lab")
 namespace.add_task(
     Task(
         test,
-        help={"only": "lint, unit, e2e or faults (default: all of them)", "match": "pytest's -k: names of tests"},
+        help={
+            "only": "lint, unit, e2e or faults (default: all of them)",
+            "match": "pytest's -k: names of tests",
+            "all": "every program of every Kubernetes version, and a cluster of each: much longer",
+        },
     )
 )
 namespace.add_task(Task(bench))

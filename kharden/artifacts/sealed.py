@@ -5,5 +5,5 @@ it finds a lock that came from another version, a merge that went wrong, and a c
 `python -m kharden.artifacts.pin seal` writes this file after lock.json was changed.
 """
 
-SERIAL = 2
-SHA256 = "7e5c6c413700b2f39db0f80f3e81bd3bd7e86616608c2a7a781e0d458dd9b976"
+SERIAL = 5
+SHA256 = "37dca2b93fa5fe9868c53fa294da5238a51353c761498bc69f3cb48a6487eddd"

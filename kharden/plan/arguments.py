@@ -39,6 +39,7 @@ def api_server(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("service-account-lookup", "true"),
         Argument("tls-min-version", _TLS_MINIMUM, ("apiserver-tls",)),
         Argument("tls-cipher-suites", ",".join(plan.tls_suites), ("apiserver-tls",)),
+        *_key_exchanges(plan),
         Argument("request-timeout", "60s"),
     )
 
@@ -53,6 +54,7 @@ def controller_manager(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("allocate-node-cidrs", "false"),
         Argument("tls-min-version", _TLS_MINIMUM),
         Argument("tls-cipher-suites", ",".join(plan.self_signed_tls_suites)),
+        *_key_exchanges(plan),
     )
 
 
@@ -63,6 +65,7 @@ def scheduler(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("bind-address", "127.0.0.1", ("scheduler-loopback",)),
         Argument("tls-min-version", _TLS_MINIMUM),
         Argument("tls-cipher-suites", ",".join(plan.self_signed_tls_suites)),
+        *_key_exchanges(plan),
     )
 
 
@@ -75,3 +78,10 @@ def etcd(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("auto-tls", "false", ("etcd-self-made-certificates-off",)),
         Argument("peer-auto-tls", "false", ("etcd-self-made-certificates-off",)),
     )
+
+
+def _key_exchanges(plan: ClusterPlan) -> tuple[Argument, ...]:
+    """Which key exchanges a component takes part in, where its minor can be told."""
+    if not plan.key_exchanges:
+        return ()
+    return (Argument("tls-curve-preferences", ",".join(map(str, plan.key_exchanges))),)

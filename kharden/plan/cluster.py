@@ -66,6 +66,7 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         tls_suites=policy.tls_suites(spec, spec.pki.algorithm),
         kubelet_tls_suites=policy.tls_suites(spec, policy.KUBELET_KEYS),
         self_signed_tls_suites=policy.tls_suites(spec, policy.SELF_SIGNED_KEYS),
+        key_exchanges=policy.key_exchanges(spec),
         recipients=RecipientsPlan(
             spec.secrets.recipients.roots, spec.secrets.recipients.leaves, spec.secrets.recipients.data
         ),

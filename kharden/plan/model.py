@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Literal
 
 from kharden.plan.objects import NamespacePlan, TaintPlan  # noqa: TC001  # pydantic reads it at run time
+from kharden.versions.contract import Contract
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,6 +163,7 @@ class ClusterPlan:
         tls_suites: cipher suites by Go's names, fitting the keys that kharden makes; TLS 1.3 ignores them.
         kubelet_tls_suites: those that fit the keys that kubelets make.
         self_signed_tls_suites: those of components that make a certificate of their own at each start.
+        key_exchanges: numbers of TLS's registry of groups; empty where that minor's programs can't be told.
         lab: the nodes are containers on this machine.
         namespaces: those of every cluster first, then those of the specification.
     """
@@ -187,6 +189,7 @@ class ClusterPlan:
     tls_suites: tuple[str, ...]
     kubelet_tls_suites: tuple[str, ...]
     self_signed_tls_suites: tuple[str, ...]
+    key_exchanges: tuple[int, ...]
     recipients: RecipientsPlan
     lab: bool
     jump_hosts: tuple[JumpHostPlan, ...] = ()
@@ -204,9 +207,14 @@ class ClusterPlan:
         return self.network_plugin == "routed"
 
     @property
+    def contract(self) -> Contract:
+        """What this minor of Kubernetes can do."""
+        return Contract.of(self.kubernetes)
+
+    @property
     def minor(self) -> str:
         """The minor release, such as "1.36"."""
-        return self.kubernetes.rpartition(".")[0]
+        return self.contract.minor
 
     @property
     def control_planes(self) -> tuple[NodePlan, ...]:

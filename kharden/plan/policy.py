@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from kharden.spec import presets
+from kharden.versions.contract import Contract
 
 if TYPE_CHECKING:
     from kharden.spec.model import Spec
@@ -28,6 +29,8 @@ _SUITES = {
 # controller manager and the scheduler, which are given no certificate (client-go util/cert, cert.go).
 KUBELET_KEYS = "ECDSA-P256"
 SELF_SIGNED_KEYS = "RSA-2048"
+# IANA's numbers of TLS groups, which are Go's too.
+_GROUPS = {"X25519MLKEM768": 4588, "X25519": 29, "P-256": 23, "P-384": 24}
 # kubeadm's own value of the flag is NodeRestriction alone, and ours replaces it.
 _PLUGINS = ("NodeRestriction", "PodSecurity", "EventRateLimit", "DenyServiceExternalIPs")
 
@@ -115,6 +118,13 @@ def tls_suites(spec: Spec, algorithm: str) -> tuple[str, ...]:
     key = algorithm.partition("-")[0]
     chacha = (f"TLS_ECDHE_{key}_WITH_CHACHA20_POLY1305_SHA256",)
     return _SUITES[key] + (chacha if presets.CHACHA.of(spec.preset) else ())
+
+
+def key_exchanges(spec: Spec) -> tuple[int, ...]:
+    """Key exchanges of TLS by their numbers; none where programs of that minor can't be told."""
+    if not Contract.of(spec.kubernetes.version).names_key_exchanges:
+        return ()
+    return tuple(_GROUPS[name] for name in presets.KEY_EXCHANGES.of(spec.preset))
 
 
 def encryption(spec: Spec) -> EncryptionPlan:

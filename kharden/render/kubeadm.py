@@ -94,6 +94,7 @@ def _kubelet(plan: ClusterPlan, node: NodePlan, repositories: Sequence[str]) -> 
         "etc/kharden/kubeadm/kubelet.yaml",
         {
             "tls_suites": plan.kubelet_tls_suites,
+            "key_exchanges": plan.key_exchanges,
             "pod_pids_limit": own.pod_pids_limit,
             "system_reserved": dict(own.system_reserved),
             "kube_reserved": dict(own.kube_reserved),

@@ -188,6 +188,14 @@ CHACHA: Setting[bool] = Setting(
     stig=False,
     sources=("CIS 1.2.29", "STIG V-242418"),
 )
+KEY_EXCHANGES: Setting[tuple[str, ...]] = Setting(
+    (),
+    "Key exchanges of TLS, from Kubernetes 1.36 on; the first is hybrid and stands against quantum computers",
+    baseline=("X25519MLKEM768", "X25519", "P-256", "P-384"),
+    cis=("X25519MLKEM768", "X25519", "P-256", "P-384"),
+    stig=("X25519MLKEM768", "P-256", "P-384"),
+    sources=("NIST SP 800-52r2", "FIPS 203"),
+)
 EXPLICIT_PLUGINS: Setting[tuple[str, ...]] = Setting(
     (),
     "Admission plugins that are on by default and are named nevertheless, for who reads the flag",
@@ -210,5 +218,6 @@ SETTINGS: tuple[Setting[Any], ...] = (
     IMAGE_VERIFICATION,
     POD_PIDS_LIMIT,
     CHACHA,
+    KEY_EXCHANGES,
     EXPLICIT_PLUGINS,
 )

@@ -16,15 +16,13 @@ from kharden.spec.pki_rules import PKI_RULES
 from kharden.spec.policy_rules import POLICY_RULES
 from kharden.spec.problems import Finding, KeyPath, duplicates
 from kharden.spec.ssh_rules import SSH_RULES, hosts_are_pinned
+from kharden.versions.contract import SUPPORTED, Contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kharden.spec.model import Cluster
     from kharden.spec.network_rules import Rule
-
-# Minors that are built and tried from end to end.
-SUPPORTED_MINORS = ("1.36",)
 
 # Ansible gives these a meaning of its own in an inventory; "kubernetes" is a name in every API server's certificate.
 _RESERVED_NAMES = frozenset({"all", "ungrouped", "localhost", "kubernetes"})
@@ -74,8 +72,8 @@ def control_planes_have_a_majority(cluster: Cluster) -> Iterator[Finding]:
 
 def version_is_supported(cluster: Cluster) -> Iterator[Finding]:
     """Only what was tried."""
-    if cluster.spec.kubernetes.version.rpartition(".")[0] not in SUPPORTED_MINORS:
-        remedy = f"choose a version of {' or '.join(SUPPORTED_MINORS)}"
+    if not Contract.of(cluster.spec.kubernetes.version).supported:
+        remedy = f"choose a version of {' or '.join(SUPPORTED)}"
         yield Finding(("spec", "kubernetes", "version"), "this minor version isn't supported", remedy)
 
 

@@ -91,6 +91,7 @@ def _make_plan(
         tls_suites=(),
         kubelet_tls_suites=(),
         self_signed_tls_suites=(),
+        key_exchanges=(),
         recipients=recipients or RecipientsPlan((), (), ()),
         lab=False,
     )

@@ -16,18 +16,28 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import yaml
+
+from kharden.pki.bundle import load_or_create
+from kharden.render.control_plane import kubeconfig
+from kharden.seal import STORES, load_or_create_identity
+
+from .stand_ins import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from kharden.plan.model import ClusterPlan
     from kharden.render.artefact import NodeFiles
 
     from .programs import Programs
 
+# What kube-apiserver says when it has read all of its flags and files.
+READ = "validating admission controller(s) successfully"
 PHASES = {
     "etcd": ("etcd", "local"),
     "kube-apiserver": ("control-plane", "apiserver"),
@@ -37,11 +47,18 @@ PHASES = {
 _SECONDS = 60
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """A port of loopback that nobody has, and that nobody of this process was given before."""
+    while True:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 @dataclass
@@ -159,6 +176,23 @@ class ControlPlane:
         """Ask the API server as nobody; 0 where it doesn't answer."""
         context = ssl.create_default_context(cafile=self.path("/etc/kubernetes/pki/ca.crt"))
         return _get(f"https://127.0.0.1:{self.api_port}{path}", context)
+
+
+def placed(plan: ClusterPlan, programs: Programs, folder: Path) -> ControlPlane:
+    """A control plane with keys and certificates of its own, and a kubeconfig for whoever looks at it."""
+    identities, _ = load_or_create_identity({"HOME": str(folder)}, create=STORES)
+    # The programs look at the machine's clock.
+    secrets, _ = load_or_create(plan, folder / "secrets", identities, datetime.now(UTC))
+    build = rendered(plan, secrets)
+    own = ControlPlane(folder / "node", programs)
+    own.place(build.nodes[0])
+    server = f"https://127.0.0.1:{own.api_port}"
+    administrator = secrets.roots.open().super_admin
+    text = kubeconfig(plan.name, secrets.authority, administrator, user="test", server=server)
+    (folder / "kubeconfig").write_bytes(text)
+    for manifest in build.cluster:
+        (folder / manifest.name).write_bytes(manifest.content)
+    return own
 
 
 def get_unverified(port: int, path: str) -> tuple[int, bytes]:

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kharden.artifacts import lock
 from kharden.pki.contents import AUTHORITY_KEY, SERVICE_ACCOUNT_KEY, Data, Leaves, Roots, RootsDoor, Secrets, Trust
 from kharden.pki.material import EncryptionKey, KeyedCertificate
 from kharden.pki.tree import AUTHORITIES, LEAVES
@@ -25,28 +26,24 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 PLACE = Path("/srv/kharden/build")
 # In every secret of the stand-ins, so that whatever holds one can be told.
 CANARY = b"canary, sing only in cages"
-_PROGRAMS = (
-    *("containerd", "containerd-shim-runc-v2", "ctr", "kubeadm", "kubectl", "kubelet", "etcdctl", "etcdutl"),
-    *("bridge", "host-local", "loopback", "portmap"),
-)
-_IMAGES = (
-    *("kube-apiserver:v1.36.3", "kube-controller-manager:v1.36.3", "kube-scheduler:v1.36.3", "kube-proxy:v1.36.3"),
-    *("etcd:3.6.16-0", "coredns/coredns:v1.14.7", "pause:3.10.2"),
-)
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _image(name: str) -> Image:
-    return Image(f"registry.k8s.io/{name}", f"sha256:{_digest(name)}", _digest(f"archive of {name}"), len(name))
+def _image(reference: str) -> Image:
+    name = reference.removeprefix("registry.k8s.io/")
+    return Image(reference, f"sha256:{_digest(name)}", _digest(f"archive of {name}"), len(name))
 
 
-SUPPLY = Supply(
-    programs={name: StoredProgram(_digest(name), len(name)) for name in _PROGRAMS},
-    images=tuple(map(_image, _IMAGES)),
-)
+def supplied(version: str) -> Supply:
+    """What belongs to a version of Kubernetes, by the names of the lock and with digests of these names."""
+    release = lock.load().kubernetes(version)
+    return Supply(
+        programs={one.name: StoredProgram(_digest(one.name), len(one.name)) for one in release.programs},
+        images=tuple(_image(one.reference) for one in release.images),
+    )
 
 
 def _pair(name: str) -> KeyedCertificate:
@@ -74,10 +71,11 @@ def stand_ins(plan: ClusterPlan) -> Secrets:
     )
 
 
-def rendered(plan: ClusterPlan, secrets: Secrets | None = None, supply: Supply = SUPPLY) -> Build:
+def rendered(plan: ClusterPlan, secrets: Secrets | None = None, supply: Supply | None = None) -> Build:
     """The build of a plan."""
     own = secrets or stand_ins(plan)
-    return render_cluster(plan, {node.name: for_node(own, node) for node in plan.nodes}, supply, PLACE / plan.name)
+    shares = {node.name: for_node(own, node) for node in plan.nodes}
+    return render_cluster(plan, shares, supply or supplied(plan.kubernetes), PLACE / plan.name)
 
 
 def facts(*names: str) -> LabFacts:

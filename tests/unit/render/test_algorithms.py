@@ -10,8 +10,7 @@ import pytest
 
 from tests.unit.plan.planner import Planner
 
-from .control_plane import ControlPlane, free_port
-from .test_control_plane import placed
+from .control_plane import ControlPlane, free_port, placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from kharden.pki.tree import AUTHORITIES, SUPER_ADMIN
 from kharden.render.output import write
 from playbooks.module_utils.kharden.restarts import is_restart
 
-from .stand_ins import CANARY, GOLDEN, SUPPLY, planned, rendered, stand_ins
+from .stand_ins import CANARY, GOLDEN, planned, rendered, stand_ins, supplied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -301,8 +301,9 @@ def test_a_new_key_is_a_new_file_and_a_new_digest(plan: ClusterPlan) -> None:
 
 
 def test_other_images_reach_the_configurations_that_name_them(plan: ClusterPlan) -> None:
+    supply = supplied(plan.kubernetes)
     images = tuple(
-        replace(image, reference=image.reference.replace("pause:3.10.2", "pause:3.11")) for image in SUPPLY.images
+        replace(image, reference=image.reference.replace("pause:3.10.2", "pause:3.11")) for image in supply.images
     )
-    found = changed(rendered(plan), rendered(plan, supply=replace(SUPPLY, images=images)))
+    found = changed(rendered(plan), rendered(plan, supply=replace(supply, images=images)))
     assert found == {f"{node.name}:/etc/containerd/config.toml" for node in plan.nodes} | {"ansible:hosts.yaml"}

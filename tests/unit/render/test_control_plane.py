@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from kharden.pki.bundle import load_or_create
-from kharden.render.control_plane import kubeconfig
-from kharden.seal import STORES, load_or_create_identity
 from kharden.spec.policy import AdmissionPlugin
 from tests.unit.plan.planner import Planner
 
-from .control_plane import ControlPlane, Process, free_port, get_unverified
-from .stand_ins import GOLDEN, planned, rendered
+from .control_plane import READ, ControlPlane, Process, free_port, get_unverified, placed
+from .stand_ins import GOLDEN, planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.programs
 
-# What kube-apiserver says when it has read all of its flags and files.
-READ = "validating admission controller(s) successfully"
 PLAINTEXT = "a password that stays at home"
 
 
@@ -45,23 +39,6 @@ def plan() -> ClusterPlan:
 def control_plane(plan: ClusterPlan, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> ControlPlane:
     folder = tmp_path_factory.mktemp("control-plane")
     return placed(plan, programs, folder)
-
-
-def placed(plan: ClusterPlan, programs: Programs, folder: Path) -> ControlPlane:
-    """A control plane with keys and certificates of its own, and a kubeconfig for whoever looks at it."""
-    identities, _ = load_or_create_identity({"HOME": str(folder)}, create=STORES)
-    # The programs look at the machine's clock.
-    secrets, _ = load_or_create(plan, folder / "secrets", identities, datetime.now(UTC))
-    build = rendered(plan, secrets)
-    own = ControlPlane(folder / "node", programs)
-    own.place(build.nodes[0])
-    server = f"https://127.0.0.1:{own.api_port}"
-    administrator = secrets.roots.open().super_admin
-    text = kubeconfig(plan.name, secrets.authority, administrator, user="test", server=server)
-    (folder / "kubeconfig").write_bytes(text)
-    for manifest in build.cluster:
-        (folder / manifest.name).write_bytes(manifest.content)
-    return own
 
 
 @pytest.fixture(scope="module")

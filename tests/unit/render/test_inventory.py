@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from .stand_ins import SUPPLY, rendered
+from .stand_ins import rendered, supplied
 
 if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
@@ -59,12 +59,13 @@ def case(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def hostile(plan: ClusterPlan, tmp_path: Path) -> Path:
     """An inventory in which names of images are what Ansible would run, were they templates."""
+    supply = supplied(plan.kubernetes)
     images = tuple(
         replace(image, reference=text.replace("MARK", str(tmp_path / "mark")))
-        for image, text in zip(SUPPLY.images, HOSTILE, strict=False)
+        for image, text in zip(supply.images, HOSTILE, strict=False)
     )
     # Those that configurations look for by their names stay beside them.
-    build = rendered(plan, supply=replace(SUPPLY, images=(*SUPPLY.images, *images)))
+    build = rendered(plan, supply=replace(supply, images=(*supply.images, *images)))
     path = tmp_path / "hosts.yaml"
     path.write_bytes(build.ansible["hosts.yaml"])
     return path

@@ -1,9 +1,7 @@
-"""kubeadm itself judges its configuration, for every shape of cluster that cluster.yaml can describe."""
+"""What kubeadm's configuration means; kubeadm itself judges it in test_matrix.py."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,26 +9,15 @@ import yaml
 
 from tests.unit.plan.planner import NETWORKS, Planner
 
-from .stand_ins import GOLDEN, facts, planned, rendered
+from .stand_ins import facts, rendered
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from kharden.plan.model import ClusterPlan
     from kharden.render.cluster import Build
 
-    from .programs import Programs
 
 INIT, JOIN = "/etc/kharden/kubeadm/init.yaml", "/etc/kharden/kubeadm/join.yaml"
 PATCHES = "/etc/kharden/kubeadm/patches"
-DISCOVERY = """\
-apiVersion: v1
-kind: Config
-clusters: [{name: it, cluster: {server: "https://127.0.0.1:7443", certificate-authority: /ca.crt}}]
-users: [{name: it, user: {token: abcdef.0123456789abcdef}}]
-contexts: [{name: it, context: {cluster: it, user: it}}]
-current-context: it
-"""
 
 
 @pytest.fixture(scope="module")
@@ -64,50 +51,6 @@ def build(plan: ClusterPlan) -> Build:
 def text(build: Build, node: str, path: str) -> str:
     files = next(each.files for each in build.nodes if each.node == node)
     return next(file.content for file in files if file.path == path).decode()
-
-
-def validate(programs: Programs, path: Path, content: str) -> tuple[int, str]:
-    path.write_text(content, encoding="utf-8")
-    argv = [programs["kubeadm"], "config", "validate", f"--config={path}"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env={"PATH": os.defpath})
-    return done.returncode, done.stdout + done.stderr
-
-
-@pytest.mark.programs
-def test_kubeadm_takes_every_configuration_of_kind_init(programs: Programs, build: Build, tmp_path: Path) -> None:
-    for node in build.nodes:
-        assert validate(programs, tmp_path / "init.yaml", text(build, node.node, INIT)) == (0, "ok\n"), node.node
-
-
-@pytest.mark.programs
-def test_kubeadm_takes_every_configuration_of_kind_join(programs: Programs, build: Build, tmp_path: Path) -> None:
-    discovery = tmp_path / "discovery.conf"
-    discovery.write_text(DISCOVERY, encoding="utf-8")
-    joining = [node.node for node in build.nodes if not node.node.endswith("11")]
-    assert len(joining) == len(build.nodes) - 1
-    for name in joining:
-        content = text(build, name, JOIN).replace("/run/kharden/discovery.conf", str(discovery))
-        assert str(discovery) in content
-        assert validate(programs, tmp_path / "join.yaml", content) == (0, "ok\n"), name
-
-
-# What it says beside its verdict counts too: a key of another component that it doesn't know is only a warning to it.
-@pytest.mark.programs
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("kubernetesVersion: ", "kubernetesVersions: "),
-        ("tlsMinVersion: VersionTLS12", "tlsMinimumVersion: VersionTLS12"),
-        ("metricsBindAddress: ", "metricBindAddress: "),
-        ('controlPlaneEndpoint: "127.0.0.1:7443"', 'controlPlaneEndpoint: "127.0.0.1:x"'),
-        ("    - name: node-ip", "    - flag: node-ip"),
-    ],
-)
-def test_kubeadm_would_not_take_something_else(programs: Programs, tmp_path: Path, before: str, after: str) -> None:
-    content = text(rendered(planned(GOLDEN / "lab/cluster.yaml")), "cp1", INIT)
-    assert before in content
-    status, said = validate(programs, tmp_path / "init.yaml", content.replace(before, after))
-    assert (status, said) != (0, "ok\n")
 
 
 # --- what it means

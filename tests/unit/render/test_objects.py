@@ -14,8 +14,8 @@ import yaml
 from kharden.render.manifests import cluster_manifests
 from tests.unit.library.conftest import Result, run_module
 
+from .control_plane import placed
 from .stand_ins import GOLDEN, planned
-from .test_control_plane import placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

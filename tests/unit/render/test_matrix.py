@@ -1,0 +1,253 @@
+"""The programs of every Kubernetes version judge what is rendered for every shape of cluster.
+
+For each shape: kubeadm takes all of its configurations, etcd comes up with its flags and certificates, kube-apiserver
+reads all of its flags and files, the kubelet takes its configuration. Of the default version all programs are there; of
+the others `invoke test --all` brings the controller manager and the scheduler too, which then judge their flags.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from kharden.artifacts import lock
+from kharden.versions.contract import SUPPORTED, Contract
+from tests.unit.plan.planner import NETWORKS, Planner
+
+from .control_plane import READ, ControlPlane, placed
+from .programs import found
+from .stand_ins import facts, rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from kharden.plan.model import ClusterPlan
+    from kharden.render.cluster import Build
+
+    from .programs import Programs
+
+pytestmark = pytest.mark.programs
+
+VERSIONS = lock.load().versions
+JUDGES = {"kubeadm", "kube-apiserver", "kubelet", "etcd"}
+INIT, JOIN = "/etc/kharden/kubeadm/init.yaml", "/etc/kharden/kubeadm/join.yaml"
+DISCOVERY = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: it, cluster: {server: "https://127.0.0.1:7443", certificate-authority: /ca.crt}}]
+users: [{name: it, user: {token: abcdef.0123456789abcdef}}]
+contexts: [{name: it, context: {cluster: it, user: it}}]
+current-context: it
+"""
+# What the kubelet says once its configuration is good: it is asked for something impossible before it does anything.
+LENIENT = "strict decoding"  # … failed: it leaves out a key that it doesn't know, and says so
+TAKEN = "cannot exit on lock file contention: no lock file specified"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What kind of cluster."""
+
+    version: str
+    control_planes: int
+    networks: str
+    lab: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.version}, {self.control_planes} control planes, {'lab' if self.lab else self.networks}"
+
+    def plan(self, folder: Path) -> ClusterPlan:
+        """Its plan; its cluster.yaml is written into `folder`."""
+        folder.mkdir()
+        offsets = (*range(11, 11 + self.control_planes), 21)
+        return Planner(folder)(
+            offsets=offsets,
+            control_planes=self.control_planes,
+            networks=self.networks,
+            lab=facts(*(f"n{offset}" for offset in offsets)) if self.lab else None,
+            kubernetes={"version": self.version},
+            endpoint={"external": ["api.example.org", "198.51.100.9"]},
+        )
+
+
+SHAPES = [
+    Shape(version, control_planes, networks, lab)
+    for version in VERSIONS
+    for control_planes in (1, 3)
+    for networks, lab in [*((networks, False) for networks in NETWORKS), ("IPv4", True)]
+]
+
+
+# --- judges: each gives what it complains about, or nothing
+
+
+def text(build: Build, node: str, path: str) -> str:
+    files = next(each.files for each in build.nodes if each.node == node)
+    return next(file.content for file in files if file.path == path).decode()
+
+
+def validate(programs: Programs, path: Path, content: str) -> str:
+    """What kubeadm says of a configuration. A key of another component that it doesn't know is only a warning to it."""
+    path.write_text(content, encoding="utf-8")
+    argv = [programs["kubeadm"], "config", "validate", f"--config={path}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env={"PATH": os.defpath})
+    return "" if (done.returncode, done.stdout + done.stderr) == (0, "ok\n") else done.stdout + done.stderr
+
+
+def kubeadm(programs: Programs, build: Build, folder: Path) -> str:
+    discovery = folder / "discovery.conf"
+    discovery.write_text(DISCOVERY, encoding="utf-8")
+    complaints = []
+    for number, node in enumerate(build.nodes):
+        complaints.append(validate(programs, folder / "init.yaml", text(build, node.node, INIT)))
+        if number:
+            join = text(build, node.node, JOIN).replace("/run/kharden/discovery.conf", str(discovery))
+            complaints.append(validate(programs, folder / "join.yaml", join))
+    return "".join(complaints)
+
+
+def kubelet(programs: Programs, configuration: Mapping[str, Any], folder: Path) -> str:
+    path = folder / "kubelet.yaml"
+    path.write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    argv = [programs["kubelet"], f"--config={path}", "--exit-on-lock-contention", f"--root-dir={folder / 'kubelet'}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env={"PATH": os.defpath})
+    return "" if TAKEN in done.stderr and LENIENT not in done.stderr else done.stderr
+
+
+def documents(plane: ControlPlane) -> dict[str, dict[str, Any]]:
+    content = plane.path(INIT).read_bytes()
+    return {document["kind"]: document for document in yaml.safe_load_all(content)}
+
+
+def kubelet_configuration(plane: ControlPlane) -> dict[str, Any]:
+    """The kubelet's settings, with the authority's certificate where it lies here; this machine may have cgroup v1."""
+    configuration = documents(plane)["KubeletConfiguration"]
+    configuration["authentication"]["x509"]["clientCAFile"] = str(plane.path("/etc/kubernetes/pki/ca.crt"))
+    return configuration | {"failCgroupV1": False}
+
+
+def servers(plane: ControlPlane) -> str:
+    """etcd and kube-apiserver, which has read all when it says so; it would take seconds more to come up whole."""
+    try:
+        with plane.run(plane.etcd(), "etcd") as etcd:
+            etcd.wait_for_words("ready to serve client requests")
+            with plane.run(plane.api_server(), "kube-apiserver") as server:
+                server.wait_for_words(READ)
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def flags(plane: ControlPlane, name: str) -> str:
+    """Whether a program knows its flags: asked for its version as well, it gives that once it has read them all."""
+    done = subprocess.run([*plane.argv(name), "--version"], capture_output=True, text=True, check=False, timeout=60)
+    return "" if done.returncode == 0 else done.stderr
+
+
+def judged(shape: Shape, programs: Programs, folder: Path) -> dict[str, str]:
+    """What each judge complains about."""
+    folder.mkdir()
+    plan = shape.plan(folder / "test")
+    plane = placed(plan, programs, folder / "plane")
+    rest = [name for name in ("kube-controller-manager", "kube-scheduler") if name in programs]
+    return {
+        "kubeadm": kubeadm(programs, rendered(plan), folder),
+        "kubelet": kubelet(programs, kubelet_configuration(plane), folder),
+        "etcd and kube-apiserver": servers(plane),
+        **{name: flags(plane, name) for name in rest},
+    }
+
+
+# --- what they say
+
+
+def judges(version: str) -> Programs:
+    programs = found(version)
+    if missing := JUDGES - programs.paths.keys():
+        pytest.skip(f"needs {', '.join(sorted(missing))} of {version}, which `invoke test` builds")
+    return programs
+
+
+@pytest.fixture(scope="module")
+def verdicts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Shape, Future[dict[str, str]]]]:
+    """Of every shape that was chosen; as many at once as there are processors."""
+    chosen = {item.callspec.params.get("shape") for item in request.session.items if hasattr(item, "callspec")}
+    folder = tmp_path_factory.mktemp("matrix")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            shape: pool.submit(judged, shape, found(shape.version), folder / str(number))
+            for number, shape in enumerate(SHAPES)
+            if shape in chosen and found(shape.version).paths.keys() >= JUDGES
+        }
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_program_takes_what_is_rendered_for_it(
+    verdicts: dict[Shape, Future[dict[str, str]]], shape: Shape
+) -> None:
+    judges(shape.version)
+    for program, complaint in verdicts[shape].result().items():
+        assert not complaint, program
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ControlPlane:
+    """One control plane of each version, whose files are spoilt and mended by tests."""
+    folder = tmp_path_factory.mktemp("plane")
+    shape = Shape(request.param, 1, "IPv4")
+    return placed(shape.plan(folder / "test"), judges(request.param), folder / "node")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("kubernetesVersion: ", "kubernetesVersions: "),
+        ("tlsMinVersion: VersionTLS12", "tlsMinimumVersion: VersionTLS12"),
+        ("metricsBindAddress: ", "metricBindAddress: "),
+        ('controlPlaneEndpoint: "127.0.0.1:7443"', 'controlPlaneEndpoint: "127.0.0.1:x"'),
+        ("    - name: node-ip", "    - flag: node-ip"),
+    ],
+)
+def test_kubeadm_would_not_take_something_else(plane: ControlPlane, tmp_path: Path, before: str, after: str) -> None:
+    content = plane.path(INIT).read_text(encoding="utf-8")
+    assert before in content
+    assert validate(plane.programs, tmp_path / "init.yaml", content.replace(before, after))
+
+
+@pytest.mark.parametrize("change", [{"podPidsLimits": 5}, {"readOnlyPort": -1}, {"featureGates": {"Unheard": True}}])
+def test_the_kubelet_would_not_take_something_else(
+    plane: ControlPlane, tmp_path: Path, change: dict[str, object]
+) -> None:
+    configuration = kubelet_configuration(plane)
+    assert not kubelet(plane.programs, configuration, tmp_path)
+    assert kubelet(plane.programs, configuration | change, tmp_path)
+
+
+# --- every predicate is what the programs of its version say
+
+
+def test_only_versions_with_judges_are_supported() -> None:
+    assert tuple(Contract.of(version).minor for version in VERSIONS) == SUPPORTED
+
+
+def test_key_exchanges_are_named_exactly_where_programs_can_be_told(plane: ControlPlane, tmp_path: Path) -> None:
+    version = documents(plane)["ClusterConfiguration"]["kubernetesVersion"].removeprefix("v")
+    known = Contract.of(version).names_key_exchanges
+    configuration = kubelet_configuration(plane)
+    assert ("tlsCurvePreferences" in configuration) is known
+    assert bool(kubelet(plane.programs, configuration | {"tlsCurvePreferences": [29]}, tmp_path)) is not known
+    argv = [flag for flag in plane.argv("kube-apiserver") if not flag.startswith("--tls-curve-preferences")]
+    told = subprocess.run(
+        [*argv, "--tls-curve-preferences=29", "--version"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (told.returncode == 0) is known
