@@ -38,6 +38,7 @@ def test_a_preset_changes_what_was_recorded(preset: str, tmp_path: Path) -> None
         line
         for name in before
         for line in difflib.unified_diff(before[name], after[name], f"cis/{name}", f"{preset}/{name}", n=0)
+        if not line.startswith("@@")  # where in a file it is says nothing of the preset
     )
     recorded = GOLDEN / "presets" / f"{preset}.diff"
     if os.environ.get("KHARDEN_REGENERATE") == "1":
