@@ -15,12 +15,14 @@ from kharden.artifacts.pin import Lines
 from kharden.artifacts.record import Record
 from kharden.artifacts.store import Store, cache_root
 from kharden.cli import collection
+from kharden.plan.model import ArtifactsPlan
 
 ROOT = Path(__file__).parent
 BIN = Path(sys.executable).parent
 
 KUBERNETES = "1.36.3"  # the one whose programs are all built for the tests
 JUDGES = ("kubeadm", "kube-apiserver", "kubelet", "etcd")  # what the others are built of, unless with --all
+HERE = ArtifactsPlan(official=False, mirror="", strict=False)
 
 # Programs that judge the sources; GPL ones are run, never imported.
 LINTERS = (
@@ -57,11 +59,11 @@ def _programs(*, every: bool) -> str:
     """
     folder = cache_root() / "test-programs"
     store, own = Store(cache_root()), lock.load()
-    _link(folder, store, fetch(KUBERNETES, "amd64", store=store, progress=Lines()).programs)
+    _link(folder, store, fetch(KUBERNETES, "amd64", HERE, store=store, progress=Lines()).programs)
     for version in own.versions:
         if version == KUBERNETES:
             continue
-        with Maker(Record(own, "amd64", store), Lines()) as maker:
+        with Maker(Record(own, "amd64", store), HERE, Lines()) as maker:
             wanted = [each for each in own.kubernetes(version).programs if every or each.name in JUDGES]
             _link(folder / version, store, {each.name: maker.program(each) for each in wanted})
     return str(folder)

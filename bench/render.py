@@ -17,7 +17,7 @@ from kharden.pki.bundle import load_or_create
 from kharden.pki.views import for_node
 from kharden.plan.cluster import make
 from kharden.render.artefact import Image
-from kharden.render.cluster import StoredProgram, Supply, render_cluster
+from kharden.render.cluster import LockId, StoredProgram, Supply, render_cluster
 from kharden.render.output import write
 from kharden.seal import STORES, load_or_create_identity
 from kharden.spec.load import load
@@ -36,6 +36,7 @@ SUPPLY = Supply(
             "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns", "etcd", "pause",
         )
     ),
+    lock=LockId(1, "0" * 64),
 )  # fmt: skip
 
 
@@ -72,7 +73,7 @@ def measure(nodes: int) -> dict[str, float]:
         plan = make(loaded.cluster, loaded.digest, None)
         secrets, _ = load_or_create(plan, folder / "secrets", identities, datetime.now(UTC))
         shares = {node.name: for_node(secrets, node) for node in plan.nodes}
-        build = render_cluster(plan, shares, SUPPLY, Path(name) / "build")
+        build = render_cluster(plan, shares, {"amd64": SUPPLY}, Path(name) / "build")
         write(build, Path(name) / "build", identities.recipients)
         seconds = time.monotonic() - begun
     return {

@@ -20,7 +20,7 @@ from invoke.program import Program
 from invoke.tasks import Task
 from rich.console import Console
 
-from kharden import commands
+from kharden import commands, supply
 from kharden import lab as lab_nodes
 from kharden.errors import InputError, KhardenError
 from kharden.progress import Reporter
@@ -29,11 +29,14 @@ from kharden.report.json_report import document
 from kharden.report.terminal import show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from invoke.context import Context
 
     from kharden.apply.runner import ApplyResult
+    from kharden.artifacts.model import Artifacts
+    from kharden.artifacts.rebuild import Rebuilt
+    from kharden.plan.model import Architecture
 
 P = ParamSpec("P")
 
@@ -154,13 +157,14 @@ def collection(root: Path, *, default_cluster: str | None) -> Collection:
     site = _Site(root, default_cluster)
     namespace = Collection(_validate(site), _render(site), _plan(site), _apply(site), _verify(site))
     namespace.add_collection(_lab(site), name="lab")
+    namespace.add_collection(_artifacts(site), name="artifacts")
     namespace.add_collection(Collection(_scan(site)), name="hosts")
     return namespace
 
 
-def _task(body: Callable[..., None], **help_texts: str) -> Task[Any]:
+def _task(body: Callable[..., None], *, iterable: Sequence[str] = (), **help_texts: str) -> Task[Any]:
     # Without one-letter flags: --cluster must be found in the whole chain, whatever the task that names it.
-    return Task(_guarded(body), help=help_texts, auto_shortflags=False)
+    return Task(_guarded(body), help=help_texts, iterable=list(iterable), auto_shortflags=False)
 
 
 def _program() -> str:
@@ -331,6 +335,68 @@ def _lab(site: _Site) -> Collection:
         _task(status, cluster=_CLUSTER, json=_JSON),
         _task(shell, node="the node's name", cluster=_CLUSTER, command="a command for its shell"),
     )
+
+
+def _artifacts(site: _Site) -> Collection:
+    def fetch(context: Context, cluster: str | None = None, json: bool = False) -> None:
+        """Get a cluster's programs and images into the cache: fetched or built, and verified."""
+        plan = commands.make_plan(site.place(cluster))
+        with _reporter(as_json=json) as reporter:
+            reporter.phase("Fetch programs and images")
+            found = supply.fetch(plan, reporter)
+        _show_artifacts(found, as_json=json)
+
+    def bundle(context: Context, to: str, cluster: str | None = None, json: bool = False) -> None:
+        """Make a mirror of what artifacts.fetch got, for machines without a network."""
+        made = supply.bundle(commands.make_plan(site.place(cluster)), Path(to).absolute())
+        size = sum(file.size for file in made.files)
+        if json:
+            files = [asdict(file) for file in made.files]
+            _print_json({"path": str(made.target), "bytes": size, "lists": made.lists, "files": files})
+        else:
+            _console().print(f"{made.target}: {len(made.files)} files, {size / 1e6:.0f} MB", highlight=False)
+
+    def verify(
+        context: Context, cluster: str | None = None, rebuild: Sequence[str] | None = None, json: bool = False
+    ) -> None:
+        """Read every byte in the cache that belongs to a cluster and compare it with its digest."""
+        plan = commands.make_plan(site.place(cluster))
+        with _reporter(as_json=json) as reporter:
+            reporter.phase("Compare digests")
+            found = supply.verify(plan)
+            rebuilt = supply.rebuild(plan, rebuild, reporter) if rebuild else ()
+        _show_artifacts(found, as_json=json, rebuilt=rebuilt)
+
+    return Collection(
+        _task(fetch, cluster=_CLUSTER, json=_JSON),
+        _task(bundle, to="a folder, or a new file that ends in .tar", cluster=_CLUSTER, json=_JSON),
+        _task(
+            verify,
+            iterable=["rebuild"],
+            cluster=_CLUSTER,
+            rebuild="a program to compile once more in a clean folder and compare; may be said several times",
+            json=_JSON,
+        ),
+    )
+
+
+def _show_artifacts(found: Mapping[Architecture, Artifacts], *, as_json: bool, rebuilt: Sequence[Rebuilt] = ()) -> None:
+    if as_json:
+        _print_json(
+            {
+                "artifacts": {architecture: asdict(each) for architecture, each in found.items()},
+                "rebuilt": [asdict(each) for each in rebuilt],
+            }
+        )
+        return
+    for architecture, each in found.items():
+        size = sum(file.size for file in each.programs.values()) + sum(image.size for image in each.images)
+        what = f"{len(each.programs)} programs and {len(each.images)} images, {size / 1e6:.0f} MB"
+        _console().print(f"Kubernetes {each.kubernetes} on {architecture}: {what}, all as pinned", highlight=False)
+        for note in each.notes:
+            _console().print(f"  {note}", highlight=False)
+    for program in rebuilt:
+        _console().print(f"  {program.name} {program.version}: built again, the same bytes", highlight=False)
 
 
 def _scan(site: _Site) -> Task[Any]:

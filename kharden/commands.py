@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
 from importlib import metadata
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 from kharden import lab as lab_nodes
-from kharden import ssh
+from kharden import ssh, supply
 from kharden.apply.cluster import apply as apply_build
-from kharden.artifacts.fetch import fetch, pinned
-from kharden.artifacts.lock import load as load_lock
-from kharden.artifacts.store import Store, cache_root
+from kharden.artifacts.store import cache_root
 from kharden.buildlock import held
 from kharden.errors import InputError, MissingError, RefusedError
 from kharden.observe import collect, suite
@@ -25,8 +22,7 @@ from kharden.pki.public import fingerprints
 from kharden.pki.views import for_node
 from kharden.plan import transport
 from kharden.plan.cluster import make
-from kharden.render.artefact import Image
-from kharden.render.cluster import StoredProgram, Supply, render_cluster
+from kharden.render.cluster import render_cluster
 from kharden.render.output import write
 from kharden.report import Report, judge
 from kharden.report import write as write_report
@@ -39,14 +35,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kharden.apply.runner import ApplyResult
-    from kharden.artifacts.model import Artifacts
     from kharden.observe.host_keys import HostKey
     from kharden.plan.model import ClusterPlan
     from kharden.progress import Reporter
     from kharden.spec.load import Loaded
     from kharden.spec.model import Cluster, JumpHost, Node, Ssh
-
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +138,6 @@ def _lab_machine(loaded: Loaded, machine: Node | JumpHost, reached: Ssh | JumpHo
     return lab_nodes.LabNode(machine.name, machine.address, reached.user, reached.port, sudo=sudo)
 
 
-def fetch_artifacts(plan: ClusterPlan, reporter: Reporter) -> Artifacts:
-    """Programs and images of the plan's version, from the cache or built into it."""
-    artifacts = fetch(plan.kubernetes, _architecture(), store=Store(cache_root()), progress=reporter)
-    for line in artifacts.healed:
-        reporter.note(line)
-    return artifacts
-
-
-def _architecture() -> str:
-    machine = platform.machine()
-    if machine not in _MACHINES:
-        raise MissingError(f"this machine is a {machine}", remedy="programs can be built for x86_64 and aarch64 only")
-    return _MACHINES[machine]
-
-
 def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
     """Write build/<cluster>/."""
     reporter.phase("Read cluster.yaml")
@@ -168,14 +146,15 @@ def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
         reporter.note(line)
     plan = make_plan(place, now)
     reporter.phase("Fetch programs and images")
-    artifacts = fetch_artifacts(plan, reporter)
+    lock = supply.refuse_older_lock(place.build)
+    artifacts = supply.fetch(plan, reporter)
     # Nothing is rendered under an apply that reads it, and no two renders make keys.
     with held(place.build):
         reporter.phase("Open keys and certificates")
         secrets, notes = _open_secrets(place, plan, reporter, now)
         reporter.phase("Render")
         shares = {node.name: for_node(secrets, node) for node in plan.nodes}
-        build = render_cluster(plan, shares, _supply(artifacts), place.build)
+        build = render_cluster(plan, shares, supply.for_rendering(artifacts, lock), place.build)
         changed = write(build, place.build, secrets.recipients)
     reporter.end_phase()
     return Rendered(place.build, changed, (*warnings, *notes))
@@ -198,13 +177,6 @@ def _open_secrets(
 def _told(made: Sequence[Path]) -> tuple[str, ...]:
     """A plain word about new identities: without them nothing of this cluster can be opened again."""
     return tuple(f"{path}: made; back it up, without it the store can never be opened again" for path in made)
-
-
-def _supply(artifacts: Artifacts) -> Supply:
-    return Supply(
-        programs={name: StoredProgram(file.sha256, file.size) for name, file in artifacts.programs.items()},
-        images=tuple(Image(image.reference, image.digest, image.archive, image.size) for image in artifacts.images),
-    )
 
 
 def agree_to_apply(place: Place, consent: Callable[[Sequence[str]], bool]) -> None:
@@ -305,7 +277,7 @@ def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = F
     reporter.phase("Observe the nodes")
     snapshot = collect(plan, passive=passive, now=now)
     reporter.phase("Run the state suite")
-    observations = suite.run(plan, snapshot, locked_digests(plan), _known_authorities(place))
+    observations = suite.run(plan, snapshot, supply.locked_digests(plan), _known_authorities(place))
     report = judge(plan, observations, cluster.spec.waivers, now)
     path = write_report(report, place.evidence)
     reporter.end_phase()
@@ -315,13 +287,6 @@ def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = F
 def _known_authorities(place: Place) -> Mapping[str, str]:
     """Fingerprints of the cluster's authorities; none where nothing was rendered: what needs them is then unknown."""
     return fingerprints(place.secrets) if (place.secrets / AUTHORITIES_FILE).exists() else {}
-
-
-def locked_digests(plan: ClusterPlan) -> dict[str, str]:
-    """The SHA-256 that the lock names for each program of the plan's version, by its name."""
-    release = load_lock().kubernetes(plan.kubernetes)
-    architecture = pinned(release, _architecture())
-    return {program.name: program.built[architecture] for program in release.programs}
 
 
 def next_steps(place: Place, program: str) -> str:

@@ -95,6 +95,13 @@ class Reporter:
             timer.daemon = True
             timer.start()
 
+    def advance(self, item: str, done: int, total: int) -> None:
+        """So many bytes of an item are there; `total` is 0 where nobody said how many there are."""
+        if self._live and item in self._rows:
+            whole = f" of {total / 1e6:.0f}" if total else ""
+            self._rows[item] = (f"{done / 1e6:.0f}{whole} MB", "")
+            self._refresh()
+
     def done(self, item: str, seconds: float, cached: bool) -> None:  # noqa: FBT001  # the protocol of artifacts and lab
         """Work on an item ended; what was cached is not worth a line."""
         if item in self._waiting:
@@ -117,6 +124,6 @@ class Reporter:
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for row, (what, state) in self._rows.items():
+        for row, (what, state) in tuple(self._rows.items()):
             table.add_row(Text(row, style="bold"), what, Text(state, style=_STYLE.get(state, "green")))
         return table

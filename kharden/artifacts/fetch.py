@@ -16,25 +16,27 @@ from typing import TYPE_CHECKING
 from kharden.artifacts import debian, image, lock, source, toolchain
 from kharden.artifacts.image import Entry
 from kharden.artifacts.model import Artifacts, File, ImageFile
+from kharden.artifacts.published import Published
 from kharden.artifacts.record import Record
 from kharden.artifacts.store import DamagedError
 from kharden.errors import InputError, IntegrityError, KhardenError, MissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self, TypeVar
 
     from kharden.artifacts.lock import Architecture, DebianFiles, Image, Program, Release
     from kharden.artifacts.model import Progress
     from kharden.artifacts.store import Store
+    from kharden.plan.model import ArtifactsPlan
 
     Made = TypeVar("Made", File, ImageFile)
 
 ARCHITECTURES: dict[str, Architecture] = {"amd64": "amd64", "arm64": "arm64"}
 
 
-def fetch(kubernetes: str, architecture: str, *, store: Store, progress: Progress) -> Artifacts:
+def fetch(kubernetes: str, architecture: str, origin: ArtifactsPlan, *, store: Store, progress: Progress) -> Artifacts:
     """Make sure that all programs and images of `kubernetes` ("1.36.3") for `architecture` lie in `store`.
 
     Raises:
@@ -45,14 +47,49 @@ def fetch(kubernetes: str, architecture: str, *, store: Store, progress: Progres
     """
     own = lock.load()
     release = own.kubernetes(kubernetes)
-    record = Record(own, pinned(release, architecture), store)
-    with Maker(record, progress) as maker:
+    record = Record(own, pinned(release, architecture, origin), store, origin.official)
+    with Maker(record, origin, progress) as maker:
+        maker.bring(release.programs)
         programs = {program.name: maker.program(program) for program in release.programs}
         images = tuple(maker.image(each, programs) for each in release.images)
-        return Artifacts(kubernetes, architecture, programs, images, tuple(maker.healed))
+        notes = (*maker.notes, *signatures(programs.values()))
+        return Artifacts(kubernetes, architecture, programs, images, notes)
 
 
-def verify(kubernetes: str, architecture: str, *, store: Store) -> Artifacts:
+def signatures(programs: Iterable[File]) -> tuple[str, ...]:
+    """What is known of publishers' signatures, a line for each state of knowledge."""
+    states: dict[str, list[str]] = {}
+    for file in programs:
+        if file.signature:
+            states.setdefault(file.signature, []).append(file.name)
+    return tuple(f"signature of {', '.join(names)}: {state}" for state, names in states.items())
+
+
+def expected(kubernetes: str, architecture: str, origin: ArtifactsPlan, *, store: Store) -> dict[str, str]:
+    """The SHA-256 that each program must have on a node, by its name.
+
+    For a program of a published archive that follows from the lock's digest of the archive, and is known once that
+    lies in `store`; without it the program is left out.
+
+    Raises:
+        InputError, MissingError: as `fetch`.
+    """
+    own = lock.load()
+    release = own.kubernetes(kubernetes)
+    known = pinned(release, architecture, origin)
+    record = Record(own, known, store, origin.official)
+    found = {}
+    for program in release.programs:
+        if not origin.official:
+            found[program.name] = program.built[known]
+        elif program.release_form == "program":
+            found[program.name] = program.release[known]
+        elif file := record.program(program):
+            found[program.name] = file.sha256
+    return found
+
+
+def verify(kubernetes: str, architecture: str, origin: ArtifactsPlan, *, store: Store) -> Artifacts:
     """Read every byte of what `fetch` made and compare it with its digest; nothing is made.
 
     Raises:
@@ -61,7 +98,7 @@ def verify(kubernetes: str, architecture: str, *, store: Store) -> Artifacts:
     """
     own = lock.load()
     release = own.kubernetes(kubernetes)
-    record = Record(own, pinned(release, architecture), store)
+    record = Record(own, pinned(release, architecture, origin), store, origin.official)
     programs = {each.name: file for each in release.programs if (file := record.program(each))}
     absent = [f"{each}: not fetched" for each in release.programs if each.name not in programs]
     images = [] if absent else [record.image(each, programs) for each in release.images]
@@ -70,7 +107,7 @@ def verify(kubernetes: str, architecture: str, *, store: Store) -> Artifacts:
     problems = [*absent, *_damaged(store, [*programs.values(), *present])]
     if problems:
         raise IntegrityError(problems[0], remedy="run `artifacts.fetch`, which makes it anew", details=problems[1:])
-    return Artifacts(kubernetes, architecture, programs, present)
+    return Artifacts(kubernetes, architecture, programs, present, signatures(programs.values()))
 
 
 def _damaged(store: Store, files: list[File | ImageFile]) -> list[str]:
@@ -83,7 +120,7 @@ def _damaged(store: Store, files: list[File | ImageFile]) -> list[str]:
     return problems
 
 
-def pinned(release: Release, architecture: str) -> Architecture:
+def pinned(release: Release, architecture: str, origin: ArtifactsPlan) -> Architecture:
     """`architecture`, if the lock says for each program of `release` what its bytes are there.
 
     Raises:
@@ -93,27 +130,34 @@ def pinned(release: Release, architecture: str) -> Architecture:
     known = ARCHITECTURES.get(architecture)
     if known is None:
         raise InputError(f"architecture {architecture!r}: unknown", remedy=f"use one of {', '.join(ARCHITECTURES)}")
-    unpinned = [f"{program}" for program in release.programs if known not in program.built]
-    if unpinned:
+    unpinned = [each for each in release.programs if known not in (each.release if origin.official else each.built)]
+    if not unpinned:
+        return known
+    names = ", ".join(each.name for each in unpinned)
+    if origin.official:
         raise MissingError(
-            f"{unpinned[0]}: the lock pins no bytes for {known}",
-            remedy="use another architecture, or pin it (python -m kharden.artifacts.pin)",
-            details=unpinned[1:],
+            f"Kubernetes {release.kubernetes} on {known}: the lock has no official digest of {names}",
+            remedy="choose a version of which it has all, or say artifacts.source: source to take kharden's own builds",
         )
-    return known
+    raise MissingError(
+        f"Kubernetes {release.kubernetes} on {known}: the lock has no digest of our own build of {names}",
+        remedy="use another architecture, or pin it (python -m kharden.artifacts.pin)",
+    )
 
 
 class Maker:
-    """Gives programs and images from the cache, and makes what is not there.
+    """Gives programs and images from the cache, and fetches or makes what is not there.
 
     A context: it keeps the cache's `work` folder from the first thing that it makes until it is left.
     """
 
-    def __init__(self, record: Record, progress: Progress) -> None:
-        self.healed: list[str] = []
+    def __init__(self, record: Record, origin: ArtifactsPlan, progress: Progress) -> None:
+        self.notes: list[str] = []
         self._record = record
+        self._origin = origin
         self._store = record.store
         self._progress = progress
+        self._published = Published(record, origin.mirror)
         self._stack = ExitStack()
         self._work: Path | None = None
         self._go: toolchain.Go | None = None
@@ -126,13 +170,27 @@ class Maker:
     ) -> None:
         self._stack.close()
 
+    def bring(self, programs: Sequence[Program]) -> None:
+        """Fetch what is missing of `programs`, several files at once; those that are compiled here need nothing.
+
+        Raises:
+            DownloadError, IntegrityError, WriteError: something could not be fetched; what was is kept.
+        """
+        if self._origin.official or self._origin.mirror:
+            absent = [each for each in programs if not self._intact(str(each), self._record.program(each))]
+            if absent:
+                self._claim_work()
+                self._published.bring(absent, self._progress)
+
     def program(self, program: Program) -> File:
-        """`program`, compiled if need be."""
-        return self._get(
-            str(program),
-            lambda: self._record.program(program),
-            lambda folder: self._compile(program, folder),
-        )
+        """`program`, fetched or compiled if need be."""
+        if self._origin.official:
+            make = self._published.official
+        elif self._origin.mirror:
+            make = self._published.built
+        else:
+            make = self._compile
+        return self._get(str(program), lambda: self._record.program(program), lambda folder: make(program, folder))
 
     def image(self, wanted: Image, programs: Mapping[str, File]) -> ImageFile:
         """`wanted`, made of `programs` (by name) if need be."""
@@ -152,12 +210,18 @@ class Maker:
         return made
 
     def _make(self, title: str, recorded: Callable[[], Made | None], make: Callable[[Path], Made]) -> Made:
-        if self._work is None:
-            self._work = self._stack.enter_context(self._store.work())
-            if found := self._intact(title, recorded()):  # another process made it while we waited
-                return found
+        # Another process may have made it while we waited.
+        if self._claim_work() and (found := self._intact(title, recorded())):
+            return found
         with tempfile.TemporaryDirectory(dir=self._work) as folder:
             return make(Path(folder))
+
+    def _claim_work(self) -> bool:
+        """Have the cache's work folder for ourselves; whether that is so only now."""
+        if self._work is not None:
+            return False
+        self._work = self._stack.enter_context(self._store.work())
+        return True
 
     def _intact(self, title: str, file: Made | None) -> Made | None:
         try:
@@ -166,7 +230,7 @@ class Maker:
         except MissingError:
             return None
         except DamagedError as error:
-            self.healed.append(f"{title}: {error.message}")
+            self.notes.append(f"{title}: {error.message}")
             return None
         return file
 

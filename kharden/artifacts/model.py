@@ -17,6 +17,9 @@ class Progress(Protocol):
     def start(self, item: str) -> None:
         """`item` ("etcd 3.6.16", or an image's reference) is being looked at, perhaps made."""
 
+    def advance(self, item: str, done: int, total: int) -> None:
+        """`done` bytes of `total` (0: nobody said) are there; from several threads."""
+
     def done(self, item: str, seconds: float, cached: bool) -> None:  # noqa: FBT001 - one fact of a finished item
         """`item` is there; `cached` if nothing had to be made."""
 
@@ -28,6 +31,7 @@ class File:
     Attributes:
         size: In bytes.
         official: It is byte for byte what the project published, not merely compiled from its source.
+        signature: What is known of the publisher's signature of it; "" for what we compiled ourselves.
     """
 
     name: str
@@ -35,6 +39,7 @@ class File:
     sha256: str
     size: int
     official: bool
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,11 @@ class Artifacts:
 
     Attributes:
         programs: By name.
-        healed: A line for each damaged file that was removed and made anew.
+        notes: Lines for a person: damaged files that were removed and made anew, what is known of signatures.
     """
 
     kubernetes: str
     architecture: str
     programs: Mapping[str, File]
     images: tuple[ImageFile, ...]
-    healed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

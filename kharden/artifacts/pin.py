@@ -22,6 +22,7 @@ from kharden.artifacts.fetch import ARCHITECTURES, Maker
 from kharden.artifacts.record import Record
 from kharden.artifacts.store import Store, cache_root
 from kharden.errors import InputError, KhardenError
+from kharden.plan.model import ArtifactsPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,9 @@ class Lines:
     def start(self, item: str) -> None:
         """Say what comes next."""
         sys.stderr.write(f"{item} …\n")
+
+    def advance(self, item: str, done: int, total: int) -> None:
+        """Nothing: a line for each part would be too many."""
 
     def done(self, item: str, seconds: float, cached: bool) -> None:  # noqa: FBT001 - as Progress
         """Say how long it took."""
@@ -52,7 +56,8 @@ def pin(own: Lock, kubernetes: str, architecture: str, *, store: Store, progress
     known = ARCHITECTURES.get(architecture)
     if known is None:
         raise InputError(f"architecture {architecture!r}: unknown", remedy=f"use one of {', '.join(ARCHITECTURES)}")
-    with Maker(Record(own, known, store), progress) as maker:
+    here = ArtifactsPlan(official=False, mirror="", strict=False)
+    with Maker(Record(own, known, store), here, progress) as maker:
         files = [maker.program(replace(program, built={})) for program in own.kubernetes(kubernetes).programs]
     securefile.write_if_changed(lock.PATH, _with(lock.PATH.read_bytes(), files, known))
 

@@ -25,18 +25,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The index of `store` for one architecture; being recorded does not mean being intact."""
+    """The index of `store` for one architecture; being recorded does not mean being intact.
+
+    Attributes:
+        official: It is asked for published files, not for our own builds.
+    """
 
     lock: Lock
     architecture: Architecture
     store: Store
+    official: bool = False
 
     def recipe(self, program: Program) -> Recipe:
         """How `program` is compiled here."""
         return Recipe(program, self.lock.module(program), self.architecture, self.lock.toolchain.version)
 
     def program(self, program: Program) -> File | None:
-        """`program` as it was made before, if that is what the lock pins."""
+        """`program` as it was made or published, if that is what the lock pins."""
+        if self.official:
+            found = self.store.recall("published", self._published_key(program))
+            return File(**found) if found else None
         found = self.store.recall("programs", self.recipe(program).key)
         if found is None or program.built.get(self.architecture, found["sha256"]) != found["sha256"]:
             return None
@@ -48,6 +56,16 @@ class Record:
         file = File(program.name, program.version, sha256, size, official)
         self.store.record("programs", self.recipe(program).key, asdict(file))
         return file
+
+    def keep_published(self, program: Program, sha256: str, size: int, signature: str) -> File:
+        """Remember that the published file of `program` is, or holds, `sha256`, which is in the store."""
+        file = File(program.name, program.version, sha256, size, official=True, signature=signature)
+        self.store.record("published", self._published_key(program), asdict(file))
+        return file
+
+    def _published_key(self, program: Program) -> str:
+        """The digest of the published file decides all bytes in it."""
+        return f"{program.release[self.architecture]} {program.member}"
 
     def image(self, wanted: Image, programs: Mapping[str, File]) -> ImageFile | None:
         """`wanted` as it was made before from exactly these `programs` (by name)."""

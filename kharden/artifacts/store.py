@@ -3,6 +3,7 @@
     <cache>/objects/sha256/<hex>   each file once, read-only, named by its own SHA-256
     <cache>/index.json             what was built from what, and which objects were found intact
     <cache>/work/                  private to the process that holds the lock, emptied when it gets it
+    <cache>/downloads/             parts of files that are being fetched, or were when that was cut off
     <cache>/logs/                  what compilers said
 
 An object is hashed before it is handed out. Where inode, size and both times are those of an object that was hashed
@@ -78,6 +79,11 @@ class Store:
             )
 
     @property
+    def downloads(self) -> Path:
+        """Where parts of files lie that are being fetched; not there before the first one."""
+        return self.root / "downloads"
+
+    @property
     def logs(self) -> Path:
         """Where the output of compilers is kept."""
         return self.root / "logs"
@@ -114,7 +120,7 @@ class Store:
         return path
 
     def add(self, file: Path, *, mode: int = 0o444, expected: str = "") -> str:
-        """Move `file`, which lies in `work`, into the cache with `mode`; its digest.
+        """Move `file`, which lies in `work` or `downloads`, into the cache with `mode`; its digest.
 
         Raises:
             IntegrityError: that is not the `expected` one; the file is gone.
@@ -141,6 +147,10 @@ class Store:
             ) from None
         self.record("intact", sha256, _identity(path.lstat()))
         return sha256
+
+    def discard(self, sha256: str) -> None:
+        """Remove an object that turned out to be of no use."""
+        self._object(sha256).unlink(missing_ok=True)
 
     @contextmanager
     def work(self) -> Iterator[Path]:

@@ -23,7 +23,7 @@ class SuiteInput:
 
     Attributes:
         nodes: each node's document.
-        digests: program → SHA-256 that the lock of artifacts names.
+        digests: architecture → program → SHA-256 that the lock of artifacts names.
         authorities: name in the table of the PKI → SHA-256 of its certificate; empty where they aren't known.
         live: pairs of control and node that are asked once more on the node itself.
         ssh_config: how to get there; None where nothing is asked live.
@@ -33,7 +33,7 @@ class SuiteInput:
     at: datetime
     passive: bool
     nodes: dict[str, Any]
-    digests: dict[str, str]
+    digests: dict[str, dict[str, str]]
     authorities: dict[str, str]
     live: tuple[tuple[str, str], ...]
     ssh_config: Path | None

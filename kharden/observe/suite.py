@@ -41,7 +41,7 @@ class SuiteError(KhardenError):
 def run(  # noqa: PLR0913  # what was seen, what to hold it against, and how much is asked again
     plan: ClusterPlan,
     snapshot: Snapshot,
-    digests: Mapping[str, str],
+    digests: Mapping[str, dict[str, str]],
     authorities: Mapping[str, str],
     *,
     live: int = LIVE_CHECKS,
@@ -52,7 +52,7 @@ def run(  # noqa: PLR0913  # what was seen, what to hold it against, and how muc
     Args:
         plan: the cluster.
         snapshot: what was collected of it.
-        digests: program → SHA-256 that the lock of artifacts names for this cluster.
+        digests: architecture → program → SHA-256 that the lock of artifacts names for this cluster.
         authorities: name in the table of the PKI → SHA-256 of its certificate; empty where they aren't known.
         live: how many controls of each node are asked once more on the node itself, so that the collector is not its
             own only witness.

@@ -10,6 +10,7 @@ from kharden.plan import marks, policy
 from kharden.plan.endpoints import LOCAL_BALANCER_HOST, LOCAL_BALANCER_PORT
 from kharden.plan.model import (
     AccessPlan,
+    ArtifactsPlan,
     AuthorityPlan,
     ClusterPlan,
     IPAddress,
@@ -70,11 +71,19 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         recipients=RecipientsPlan(
             spec.secrets.recipients.roots, spec.secrets.recipients.leaves, spec.secrets.recipients.data
         ),
+        artifacts=_artifacts(spec),
         lab=lab is not None,
         jump_hosts=tuple(_jump_host(host, lab) for host in spec.jump_hosts),
         namespaces=marks.namespaces(spec, policy.admission(spec).pod_security),
         network_plugin=spec.network.plugin,
     )
+
+
+def _artifacts(spec: Spec) -> ArtifactsPlan:
+    """Real machines get published files unless somebody says `source` by name; nothing ever falls back to it."""
+    source, mirror = spec.artifacts.source, spec.artifacts.mirror or ""
+    official = source in {"release", "mirror"} or (source == "auto" and spec.lab is None)
+    return ArtifactsPlan(official, mirror.rstrip("/"), strict=spec.lab is None)
 
 
 def _node(
@@ -91,6 +100,7 @@ def _node(
         name=node.name,
         address=node.address,
         role=node.role,
+        architecture=node.architecture,
         first=first,
         ssh=_ssh(node.name, node.ssh, lab, node.ssh.jump_host),
         pod_ranges=ranges[node.name],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 Role = Literal["control-plane", "worker"]
+Architecture = Literal["amd64", "arm64"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class NodePlan:
     name: str
     address: IPAddress
     role: Role
+    architecture: Architecture
     first: bool
     ssh: SshPlan
     pod_ranges: tuple[IPNetwork, ...]
@@ -144,6 +146,22 @@ class Argument:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactsPlan:
+    """Whose programs are taken, and where from.
+
+    Attributes:
+        official: files that their projects published; otherwise our own builds of the same sources.
+        mirror: an https address or an absolute folder from which all of them come; "" for the publishers' own addresses
+            and the compiler on this machine.
+        strict: packages of Debian must be the ones of the lock, not merely signed by Debian.
+    """
+
+    official: bool
+    mirror: str
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientsPlan:
     """Age recipients of the three stores; empty: the identity on this machine."""
 
@@ -191,6 +209,7 @@ class ClusterPlan:
     self_signed_tls_suites: tuple[str, ...]
     key_exchanges: tuple[int, ...]
     recipients: RecipientsPlan
+    artifacts: ArtifactsPlan
     lab: bool
     jump_hosts: tuple[JumpHostPlan, ...] = ()
     namespaces: tuple[NamespacePlan, ...] = ()

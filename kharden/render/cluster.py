@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kharden.pki.views import WorkerSecrets
-    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.plan.model import Architecture, ClusterPlan, NodePlan
     from kharden.render.manifests import Manifest
 
 _BIN = "/usr/local/bin"
@@ -43,11 +43,20 @@ class StoredProgram:
 
 
 @dataclass(frozen=True, slots=True)
+class LockId:
+    """Which lock of artifacts decided: its serial and digest."""
+
+    serial: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Supply:
-    """What the cache of artifacts holds for this cluster: programs by name, and images."""
+    """What the cache of artifacts holds for one architecture: programs by name, and images."""
 
     programs: Mapping[str, StoredProgram]
     images: tuple[Image, ...]
+    lock: LockId
 
     def image(self, name: str) -> Image:
         """The image whose repository ends in `name`."""
@@ -62,27 +71,31 @@ class Build:
     nodes: tuple[NodeFiles, ...]
     cluster: tuple[Manifest, ...]
     ansible: Mapping[str, bytes]
+    lock: LockId
 
 
 def render_cluster(
-    plan: ClusterPlan, secrets: Mapping[str, ControlPlaneSecrets | WorkerSecrets], supply: Supply, folder: Path
+    plan: ClusterPlan,
+    secrets: Mapping[str, ControlPlaneSecrets | WorkerSecrets],
+    supplies: Mapping[Architecture, Supply],
+    folder: Path,
 ) -> Build:
     """Everything of a cluster.
 
     Args:
         plan: the cluster.
         secrets: each node's share.
-        supply: programs and images.
+        supplies: programs and images, by architecture.
         folder: where the build will lie; the ssh configuration names its own neighbours.
     """
-    nodes = tuple(_node(plan, node, secrets[node.name], supply) for node in plan.nodes)
+    nodes = tuple(_node(plan, node, secrets[node.name], supplies[node.architecture]) for node in plan.nodes)
     manifests = cluster_manifests(plan)
     ansible = {
         "hosts.yaml": inventory(plan, nodes, tuple(map(manifest_location, manifests))),
         "known_hosts": transport.known_hosts(plan).encode(),
         "ssh_config": transport.ssh_config(plan, folder / "ansible").encode(),
     }
-    return Build(plan, nodes, manifests, ansible)
+    return Build(plan, nodes, manifests, ansible, next(iter(supplies.values())).lock)
 
 
 def _node(plan: ClusterPlan, node: NodePlan, secrets: ControlPlaneSecrets | WorkerSecrets, supply: Supply) -> NodeFiles:

@@ -93,6 +93,7 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
         ]
     return {
         "address": str(node.address),
+        "architecture": node.architecture,
         # kubeadm's own least for a control plane; a worker runs with less.
         "memory_mib": 1700 if control_plane else 900,
         "cpus": 2 if control_plane else 1,

@@ -124,8 +124,18 @@ def _manifest(build: Build) -> dict[str, Any]:
         "specDigest": plan.spec_digest,
         "kubernetes": plan.kubernetes,
         "lab": plan.lab,
+        "artifacts": {
+            "official": plan.artifacts.official,
+            "mirror": plan.artifacts.mirror,
+            "lock": {"serial": build.lock.serial, "sha256": build.lock.sha256},
+        },
         "nodes": {
-            node.name: {"role": node.role, "address": str(node.address), **_node_manifest(files)}
+            node.name: {
+                "role": node.role,
+                "address": str(node.address),
+                "architecture": node.architecture,
+                **_node_manifest(files),
+            }
             for node, files in zip(plan.nodes, build.nodes, strict=True)
         },
         "manifests": _digests({manifest_location(item): item.content for item in build.cluster}),

@@ -25,6 +25,7 @@ from kharden.spec.types import (
     HostKey,
     KeyFile,
     KubernetesVersion,
+    Mirror,
     Name,
     Network,
     Port,
@@ -60,6 +61,8 @@ class Node(Section):
     """Under which the other nodes reach it; inside one of the nodeCIDRs."""
     role: Literal["control-plane", "worker"]
     """What it does. The number of control planes is odd, so that losing one leaves a majority."""
+    architecture: Literal["amd64", "arm64"] = "amd64"
+    """Of its processor: which programs and images it gets."""
     zone: Zone | None = None
     """What fails together with it: a data centre, a room (the label topology.kubernetes.io/zone)."""
     labels: dict[LabelKey, LabelValue] = Field(default={})
@@ -163,10 +166,14 @@ class Pki(Section):
 
 
 class Artifacts(Section):
-    """Where programs and images come from."""
+    """Where programs and images come from. Whatever it is, only the bytes that kharden's lock names are taken."""
 
-    source: Literal["source"] = "source"
-    """`source`: built from pinned Go modules."""
+    source: Literal["auto", "release", "mirror", "source"] = "auto"
+    """`release`: what the projects published, from their own addresses. `mirror`: the same files, from `mirror` alone.
+    `source`: built by kharden from pinned Go modules; where `mirror` is named, such builds are fetched from there.
+    `auto`: `source` in the lab, published files for real machines: those never fall back to our own builds."""
+    mirror: Mirror | None = None
+    """An https address or a folder, laid out as `artifacts.bundle` does; nothing is then fetched from elsewhere."""
 
 
 class Recipients(Section):

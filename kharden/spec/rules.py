@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from kharden.spec.access_rules import ACCESS_RULES
+from kharden.spec.artifact_rules import ARTIFACT_RULES
 from kharden.spec.network_rules import NETWORK_RULES
 from kharden.spec.object_rules import OBJECT_RULES
 from kharden.spec.pki_rules import PKI_RULES
@@ -103,6 +104,7 @@ RULES: tuple[Rule, ...] = (
     *PKI_RULES,
     *ACCESS_RULES,
     *POLICY_RULES,
+    *ARTIFACT_RULES,
     recipients_differ,
     *OBJECT_RULES,
 )

@@ -187,6 +187,16 @@ KubernetesVersion = Annotated[
         "all three numbers without a v, such as 1.36.3",
     ),
 ]
+_SEGMENT = r"[A-Za-z0-9_@+=-][A-Za-z0-9._@+=-]{0,127}"
+Mirror = Annotated[
+    str,
+    Matching(
+        "mirror",
+        rf"(?=.{{1,500}}$)(https:\/\/{_LABEL}(\.{_LABEL})*(:[1-9][0-9]{{0,4}})?(\/{_SEGMENT})*|(\/{_SEGMENT})+)\/?",
+        "this is neither an https address nor the absolute path of a folder",
+        "an https address without a user or a query, or a path from the root, such as https://mirror.example.org/kharden",
+    ),
+]
 Recipient = Annotated[
     str,
     Matching(

@@ -40,6 +40,9 @@ options:
       address:
         description: An address that must be on one of its interfaces.
         type: str
+      architecture:
+        description: Of its processor, C(amd64) or C(arm64).
+        type: str
       memory_mib:
         description: The least memory, in MiB.
         type: int
@@ -122,6 +125,7 @@ problems:
 
 _EXPECTATIONS = {
     "address": {"type": "str"},
+    "architecture": {"type": "str"},
     "memory_mib": {"type": "int"},
     "cpus": {"type": "int"},
     "disk_mib": {"type": "dict"},
@@ -138,6 +142,7 @@ _EXPECTATIONS = {
 ARGUMENTS = {"expectations": {"type": "dict", "required": True, "options": _EXPECTATIONS}}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MIB = 1 << 20
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname(2)'s names
 _CLOCK_TOLERANCE = 60  # seconds
 
 
@@ -153,6 +158,7 @@ def problems(expected: dict[str, Any]) -> list[Problem]:
     """Everything that isn't as `expected`."""
     checks: dict[str, Callable[[Any], list[Problem]]] = {
         "address": address,
+        "architecture": architecture,
         "memory_mib": memory,
         "cpus": cpus,
         "disk_mib": disk,
@@ -176,6 +182,14 @@ def address(wanted: str) -> list[Problem]:
     if str(ipaddress.ip_address(wanted)) in sockets.addresses():
         return []
     return [Problem(f"the address {wanted} is on no interface of this machine", "correct the address or the network")]
+
+
+def architecture(wanted: str) -> list[Problem]:
+    """A processor that runs the programs that this node would get."""
+    machine = platform.machine()
+    if _ARCHITECTURES.get(machine) == wanted:
+        return []
+    return [Problem(f"its processor is {machine}, not {wanted}", "correct the node's architecture in cluster.yaml")]
 
 
 def memory(wanted: int) -> list[Problem]:

@@ -18,4 +18,9 @@ def test_control(judged: tuple[str, str], given: SuiteInput, record: Callable[[t
     identifier, name = judged
     node = next(node for node in given.plan.nodes if node.name == name)
     host = SnapshotHost(given.snapshot.facts(name))
-    record(examine(control(identifier), View(given.plan, node, given.snapshot, host, given.digests, given.authorities)))
+    record(
+        examine(
+            control(identifier),
+            View(given.plan, node, given.snapshot, host, given.digests[node.architecture], given.authorities),
+        )
+    )

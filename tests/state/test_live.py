@@ -49,7 +49,7 @@ def test_live(
     identifier, name = asked_again
     node = next(node for node in given.plan.nodes if node.name == name)
     host = SnapshotHost(given.snapshot.facts(name))
-    view = View(given.plan, node, given.snapshot, host, given.digests, given.authorities)
+    view = View(given.plan, node, given.snapshot, host, given.digests[node.architecture], given.authorities)
     collected = examine(control(identifier), view)
     try:
         live = examine(control(identifier), replace(view, host=live_host(name)), live=True)

@@ -22,7 +22,7 @@ class View:
 
     Attributes:
         host: the node in testinfra's words, from the snapshot or live.
-        digests: program → SHA-256 that the lock of artifacts names.
+        digests: program → SHA-256 that the lock of artifacts names for the node's architecture.
         authorities: name in the table of the PKI → SHA-256 of its certificate, from beside the stores.
     """
 

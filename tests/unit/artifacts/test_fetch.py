@@ -12,6 +12,7 @@ from kharden.artifacts import fetch, lock, model
 from kharden.artifacts.pin import Lines, pin
 from kharden.artifacts.store import Store
 from kharden.errors import InputError, IntegrityError, MissingError
+from kharden.plan.model import ArtifactsPlan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,9 @@ SMALL = replace(
 )
 
 
+HERE = ArtifactsPlan(official=False, mirror="", strict=False)
+
+
 @dataclass
 class Heard:
     """Remembers what a fetch told."""
@@ -36,6 +40,9 @@ class Heard:
 
     def start(self, item: str) -> None:
         self.started.append(item)
+
+    def advance(self, item: str, done: int, total: int) -> None:
+        pass
 
     def done(self, item: str, seconds: float, cached: bool) -> None:  # noqa: FBT001 - as Progress
         assert seconds >= 0
@@ -56,7 +63,7 @@ def store(tmp_path: Path) -> Store:
 
 def run(store: Store) -> tuple[model.Artifacts, list[str]]:
     heard = Heard()
-    artifacts = fetch.fetch(VERSION, "amd64", store=store, progress=heard)
+    artifacts = fetch.fetch(VERSION, "amd64", HERE, store=store, progress=heard)
     assert heard.started == ["pause 3.10.2", "registry.k8s.io/pause:3.10.2"]
     return artifacts, heard.made
 
@@ -72,7 +79,7 @@ def test_a_second_fetch_makes_nothing_and_gives_the_same(store: Store) -> None:
     assert image.programs == {"/pause": program.sha256}
     assert image.digest.startswith("sha256:")
     assert run(Store(store.root)) == (first, [])
-    assert fetch.verify(VERSION, "amd64", store=store) == first
+    assert fetch.verify(VERSION, "amd64", HERE, store=store) == first
 
 
 @pytest.mark.programs
@@ -85,10 +92,10 @@ def test_a_damaged_file_is_named_and_made_anew(store: Store, which: str) -> None
     path.write_bytes(path.read_bytes()[:-1])
     second, made = run(store)
     assert made == ["pause 3.10.2" if which == "program" else "registry.k8s.io/pause:3.10.2"]
-    assert len(second.healed) == 1
-    assert str(path) in second.healed[0]
-    assert replace(second, healed=()) == first
-    assert fetch.verify(VERSION, "amd64", store=store) == first
+    assert len(second.notes) == 1
+    assert str(path) in second.notes[0]
+    assert replace(second, notes=()) == first
+    assert fetch.verify(VERSION, "amd64", HERE, store=store) == first
 
 
 @pytest.mark.programs
@@ -99,14 +106,14 @@ def test_verify_names_all_that_is_damaged(store: Store) -> None:
         path.chmod(0o600)
         path.write_bytes(b"swapped")
     with pytest.raises(IntegrityError, match=r"^pause 3\.10\.2: .*damaged.*`artifacts\.fetch`") as raised:
-        fetch.verify(VERSION, "amd64", store=store)
+        fetch.verify(VERSION, "amd64", HERE, store=store)
     assert len(raised.value.details) == 1
     assert raised.value.details[0].startswith("registry.k8s.io/pause:3.10.2: ")
 
 
 def test_verify_of_an_empty_cache_says_so(store: Store) -> None:
     with pytest.raises(IntegrityError, match=r"^pause 3\.10\.2: not fetched"):
-        fetch.verify(VERSION, "amd64", store=store)
+        fetch.verify(VERSION, "amd64", HERE, store=store)
 
 
 @pytest.mark.programs
@@ -134,12 +141,14 @@ def test_two_processes_at_once_both_succeed_and_one_makes(store: Store) -> None:
         "from kharden.artifacts import fetch, lock\n"
         "from kharden.artifacts.pin import Lines\n"
         "from kharden.artifacts.store import Store\n"
+        "from kharden.plan.model import ArtifactsPlan\n"
+        "here = ArtifactsPlan(official=False, mirror='', strict=False)\n"
         "whole = lock.load(); pause = [p for p in whole.programs if p.name == 'pause']\n"
         "image = [i for i in whole.images if 'pause' in i.reference]\n"
         "pair = lock.Pairing('1.0.0', {'pause': pause[0].version}, (image[0].reference,))\n"
         "small = dataclasses.replace(whole, programs=tuple(pause), images=tuple(image), releases=(pair,))\n"
         "lock.load = lambda: small\n"
-        "print(fetch.fetch('1.0.0', 'amd64', store=Store(pathlib.Path(sys.argv[1])), progress=Lines()))\n"
+        "print(fetch.fetch('1.0.0', 'amd64', here, store=Store(pathlib.Path(sys.argv[1])), progress=Lines()))\n"
     )
     command = [sys.executable, "-c", script, str(store.root)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
@@ -152,13 +161,16 @@ def test_two_processes_at_once_both_succeed_and_one_makes(store: Store) -> None:
 def test_bad_input_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard()
     with pytest.raises(InputError, match=r"Kubernetes 1\.2\.3 is not in the lock"):
-        fetch.fetch("1.2.3", "amd64", store=store, progress=heard)
+        fetch.fetch("1.2.3", "amd64", HERE, store=store, progress=heard)
     with pytest.raises(InputError, match="architecture 'mips': unknown: use one of amd64, arm64"):
-        fetch.fetch(VERSION, "mips", store=store, progress=heard)
+        fetch.fetch(VERSION, "mips", HERE, store=store, progress=heard)
     unpinned = replace(SMALL, programs=(replace(PAUSE, built={}),))
     monkeypatch.setattr(lock, "load", lambda: unpinned)
-    with pytest.raises(MissingError, match=r"pause 3\.10\.2: the lock pins no bytes for amd64"):
-        fetch.fetch(VERSION, "amd64", store=store, progress=heard)
+    with pytest.raises(
+        MissingError,
+        match=r"Kubernetes 1\.0\.0 on amd64: the lock has no digest of our own build of pause: use another",
+    ):
+        fetch.fetch(VERSION, "amd64", HERE, store=store, progress=heard)
     assert heard == Heard()
     assert {path.name for path in store.root.iterdir()} == {"objects", "logs"}
 

@@ -203,11 +203,22 @@ def test_json_is_one_document_and_an_error_is_none(site: Site) -> None:
     assert json.loads(labs.stdout) == {"lab": "a", "nodes": []}
 
 
+def test_real_machines_never_get_our_own_builds_unless_somebody_says_so(site: Site) -> None:
+    site.add("a")
+    done = site.run("render", "--cluster", "a")
+    assert done.returncode == 1
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("kharden: ")]
+    assert "the lock has no official digest of kube-apiserver, " in said
+    assert "say artifacts.source: source" in said
+    assert not (site.root / "build").exists()
+    assert not (site.root / "inventories/a/secrets").exists()
+
+
 @pytest.mark.programs
 def test_rendering_twice_gives_the_same_and_tells_it_in_json(site: Site) -> None:
     if not found().paths:
         pytest.skip("needs the programs of a cluster, which `invoke test` builds")
-    site.add("a")
+    site.add("a", f"{SPEC}  artifacts: {{source: source}}\n")
     first = site.run("render", "--cluster", "a", "--json")
     assert first.returncode == 0, first.stderr
     told = json.loads(first.stdout)
@@ -231,6 +242,14 @@ def test_rendering_twice_gives_the_same_and_tells_it_in_json(site: Site) -> None
     # Time is an input: an authority that has ended by then issues nothing, and nothing is written.
     assert (later.returncode, "Traceback" in later.stderr) == (1, False)
     assert "look at the clock" in later.stderr
+    manifest = site.root / "build/a/manifest.json"
+    built = json.loads(manifest.read_bytes())
+    built["artifacts"]["lock"]["serial"] += 1
+    manifest.write_text(json.dumps(built))
+    older = site.run("render", "--cluster", "a")
+    assert older.returncode == 1
+    assert "this kharden has the older" in older.stderr
+    assert json.loads(manifest.read_bytes()) == built
     for done in (first, again, later):
         assert "PRIVATE KEY" not in done.stdout + done.stderr
         assert "AGE-SECRET" not in done.stdout + done.stderr

@@ -19,6 +19,7 @@ INSTALLED = cli.collection(Path("/nowhere"), default_cluster=None)
 CONTRACT = {
     *("validate", "render", "plan", "apply", "verify", "hosts.scan"),
     *("lab.up", "lab.down", "lab.status", "lab.shell"),
+    *("artifacts.fetch", "artifacts.bundle", "artifacts.verify"),
 }
 
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def _input(plan: ClusterPlan, snapshot: Snapshot, digests: dict[str, str]) -> SuiteInput:
-    return SuiteInput(plan, snapshot.at, snapshot.passive, dict(snapshot.nodes), digests, AUTHORITIES, (), None)
+    return SuiteInput(
+        plan, snapshot.at, snapshot.passive, dict(snapshot.nodes), {"amd64": digests}, AUTHORITIES, (), None
+    )
 
 
 def _pytest(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -35,7 +37,7 @@ def _pytest(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_every_control_is_observed_on_every_node(
     plan: ClusterPlan, snapshot: Snapshot, digests: dict[str, str]
 ) -> None:
-    observations = suite.run(plan, snapshot, digests, AUTHORITIES, live=0)
+    observations = suite.run(plan, snapshot, {"amd64": digests}, AUTHORITIES, live=0)
     expected = {(control.id, node.name) for control in CONTROLS for node in plan.nodes if node.role in control.roles}
     assert {(one.control, one.node) for one in observations} == expected
     assert {one.ok for one in observations} == {True}
@@ -52,7 +54,7 @@ def test_failures_and_blind_spots_come_back(
     monkeypatch.setenv("PYTEST_ADDOPTS", "--co")  # what a shell may hold has no say
     nodes["cp1"]["folders"]["/etc/kubernetes/manifests"].append("more.yaml")
     nodes["w1"] = {"error": "w1: can't be reached"}
-    observations = suite.run(plan, snapshot, digests, AUTHORITIES, live=0)
+    observations = suite.run(plan, snapshot, {"amd64": digests}, AUTHORITIES, live=0)
     # Others may still say something of that node; itself it says nothing.
     assert {one.ok for one in observations if one.node == "w1" and one.source == "collector"} == {None}
     assert {one.control for one in observations if one.ok is False} == {"static-pods-control-plane"}
@@ -92,7 +94,7 @@ def test_what_is_handed_over_comes_back_whole(
     given = _input(plan, snapshot, digests)
     (tmp_path / "input.json").write_bytes(dump_input(given))
     assert load_input(tmp_path / "input.json") == given
-    observations = suite.run(plan, snapshot, digests, AUTHORITIES, live=0)[:3]
+    observations = suite.run(plan, snapshot, {"amd64": digests}, AUTHORITIES, live=0)[:3]
     assert load_observations("".join(map(dump_observation, observations))) == observations
 
 
@@ -117,4 +119,4 @@ def test_a_suite_that_breaks_is_an_error(
     (tmp_path / "test_nothing.py").write_text("raise SystemExit('broken')")
     monkeypatch.setattr(resources, "folder", lambda _: tmp_path)
     with pytest.raises(suite.SuiteError, match="did not come to its end"):
-        suite.run(plan, snapshot, digests, AUTHORITIES, live=0)
+        suite.run(plan, snapshot, {"amd64": digests}, AUTHORITIES, live=0)

@@ -8,6 +8,7 @@ import pytest
 
 from kharden.plan.model import (
     AccessPlan,
+    ArtifactsPlan,
     AuthorityPlan,
     ClusterPlan,
     NodePlan,
@@ -46,7 +47,7 @@ class MakePlan(Protocol):
 def _node(name: str, address: str, role: Role, *, first: bool) -> NodePlan:
     ssh = SshPlan("root", 22, (), None)
     runtime = RuntimePlan(2, "systemd", restrict_oom_score=False, file_limit=1024, kernel_settings=True)
-    return NodePlan(name, ip_address(address), role, first, ssh, (), (), runtime)
+    return NodePlan(name, ip_address(address), role, "amd64", first, ssh, (), (), runtime)
 
 
 def _make_plan(
@@ -93,6 +94,7 @@ def _make_plan(
         self_signed_tls_suites=(),
         key_exchanges=(),
         recipients=recipients or RecipientsPlan((), (), ()),
+        artifacts=ArtifactsPlan(official=False, mirror="", strict=False),
         lab=False,
     )
 

@@ -14,7 +14,7 @@ from kharden.pki.views import for_node
 from kharden.plan.cluster import make
 from kharden.plan.facts import LabFacts
 from kharden.render.artefact import Image
-from kharden.render.cluster import StoredProgram, Supply, render_cluster
+from kharden.render.cluster import LockId, StoredProgram, Supply, render_cluster
 from kharden.spec.load import load
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def supplied(version: str) -> Supply:
     return Supply(
         programs={one.name: StoredProgram(_digest(one.name), len(one.name)) for one in release.programs},
         images=tuple(_image(one.reference) for one in release.images),
+        lock=LockId(7, _digest("lock")),
     )
 
 
@@ -75,7 +76,8 @@ def rendered(plan: ClusterPlan, secrets: Secrets | None = None, supply: Supply |
     """The build of a plan."""
     own = secrets or stand_ins(plan)
     shares = {node.name: for_node(own, node) for node in plan.nodes}
-    return render_cluster(plan, shares, supply or supplied(plan.kubernetes), PLACE / plan.name)
+    supplies = {node.architecture: supply or supplied(plan.kubernetes) for node in plan.nodes}
+    return render_cluster(plan, shares, supplies, PLACE / plan.name)
 
 
 def facts(*names: str) -> LabFacts:
