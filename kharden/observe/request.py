@@ -96,6 +96,7 @@ def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]],
         ),
         "probes": _probes(plan, node, passive=passive),
         "firewall": TABLE,
+        "sshd": list(dict.fromkeys(("root", node.ssh.user))),
         **tried.get(node.name, {"from_here": {}, "from_pod": {}}),
         # A passive run makes no pod, so there is none to wait for.
         "pod_seconds": 0 if passive else _POD_SECONDS,

@@ -24,6 +24,7 @@ def host_files(plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image:
     return (
         *_kernel(node),
         *firewall_files(plan, node),
+        _sshd(node),
         _file("etc/sysusers.d/kharden.conf", {"etcd_uid": ETCD_UID}, restarts=("kharden-users.service",)),
         _file("etc/systemd/system/kharden-users.service", {}, restarts=("daemon-reload", "kharden-users.service")),
         *_runtime(node, pause_image),
@@ -44,6 +45,22 @@ def _kernel(node: NodePlan) -> tuple[Artefact, ...]:
     if not own:
         return (sysctls,)
     return (_file("etc/modules-load.d/kharden.conf", {}, restarts=("modules",)), sysctls)
+
+
+def _sshd(node: NodePlan) -> Artefact:
+    """Before every other file of its folder, since sshd takes the first value that it reads (sshd_config(5)).
+
+    Its unit leaves sessions alone when it restarts (KillMode=process).
+    """
+    path = "etc/ssh/sshd_config.d/00-kharden.conf"
+    return Artefact(
+        f"/{path}",
+        render(path, {"root_login": "no" if node.ssh.becomes else "prohibit-password"}),
+        mode=0o600,
+        restarts=("ssh.service",),
+        controls=("sshd-keys-only", "sshd-root-login", "sshd-forwarding-off", "sshd-limits", "sshd-algorithms"),
+        validate=("/usr/sbin/sshd", "-t", "-f", "%s"),
+    )
 
 
 def _has_ipv6(node: NodePlan) -> bool:

@@ -72,6 +72,29 @@ def added(flag: str) -> str:
 FAULTS = (
     # Files.
     Fault(
+        "sshd-password",
+        "w1",
+        "echo 'PasswordAuthentication yes' > /etc/ssh/sshd_config.d/00-a.conf",
+        "sshd-keys-only",
+        ("passwordauthentication no, for admin", "yes"),
+        undo="rm -f /etc/ssh/sshd_config.d/00-a.conf",
+    ),
+    Fault(
+        "sshd-weak-cipher",
+        "cp1",
+        "echo 'Ciphers +aes128-cbc' > /etc/ssh/sshd_config.d/00-a.conf",
+        "sshd-algorithms",
+        ("ciphers all strong, for root", "aes128-cbc"),
+        undo="rm -f /etc/ssh/sshd_config.d/00-a.conf",
+    ),
+    Fault(
+        "sshd-settings-changed",
+        "w1",
+        "sed -i 's/^PermitRootLogin no/PermitRootLogin yes/' /etc/ssh/sshd_config.d/00-kharden.conf",
+        "sshd-root-login",
+        ("permitrootlogin no, for root", "yes"),
+    ),
+    Fault(
         "file-mode",
         "cp1",
         "chmod 0644 /etc/kubernetes/admin.conf",

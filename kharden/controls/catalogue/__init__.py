@@ -15,6 +15,7 @@ from kharden.controls.catalogue import (
     machine,
     objects,
     reach,
+    sshd,
     state,
 )
 from kharden.errors import InputError
@@ -34,6 +35,7 @@ CONTROLS: tuple[Control, ...] = (
     *objects.CONTROLS,
     *state.CONTROLS,
     *machine.CONTROLS,
+    *sshd.CONTROLS,
 )
 _BY_ID = {control.id: control for control in CONTROLS}
 

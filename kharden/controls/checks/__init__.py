@@ -42,6 +42,7 @@ from kharden.controls.checks.objects import (
     NodeMarks,
     PoliciesEnforced,
 )
+from kharden.controls.checks.ssh import SshdRootLogin, SshdSetting, SshdWithin
 from kharden.controls.checks.trust import (
     CertificateFile,
     DistinctAuthorities,
@@ -66,6 +67,9 @@ Check = (
     | ListeningSockets
     | SysctlValue
     | UnitState
+    | SshdSetting
+    | SshdWithin
+    | SshdRootLogin
     | CertificateFile
     | KubeconfigFile
     | TrustFile
@@ -132,6 +136,9 @@ __all__ = [
     "RunningPrograms",
     "SecretsNotAudited",
     "ServiceTables",
+    "SshdRootLogin",
+    "SshdSetting",
+    "SshdWithin",
     "SysctlValue",
     "TlsListener",
     "TrustFile",

@@ -22,6 +22,7 @@ from kharden.observe.collector import (
     processes,
     reach,
     scratch,
+    sshd,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def collect(request: dict[str, Any]) -> dict[str, Any]:
         "units": _each(kernel.unit, request["units"]),
         "handshakes": {key: _section(probes.handshake, **asked) for key, asked in request["handshakes"].items()},
         "probes": _at_once(probes.probe, request["probes"]),
+        "sshd": _each(sshd.settings, request["sshd"]),
         "firewall": _section(firewall.rules, request["firewall"]),
         "from_here": _section(reach.attempts, request["from_here"]),
         "from_pod": _section(reach.attempts_from_pod, request["from_pod"], seconds=request["pod_seconds"]),

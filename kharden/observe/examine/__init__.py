@@ -15,6 +15,7 @@ from kharden.observe.examine import (
     machine,
     objects,
     sockets,
+    sshd,
 )
 from kharden.observe.facts import Unobserved
 from kharden.observe.measure import asked_of
@@ -46,6 +47,9 @@ _EXAMINERS: dict[type[kinds.Check], tuple[Source, Examiner]] = {
     kinds.InstalledPrograms: ("collector", machine.installed),
     kinds.SysctlValue: ("collector", machine.sysctl),
     kinds.UnitState: ("collector", machine.unit),
+    kinds.SshdSetting: ("collector", sshd.setting),
+    kinds.SshdWithin: ("collector", sshd.within),
+    kinds.SshdRootLogin: ("collector", sshd.root_login),
     kinds.ListeningSockets: ("collector", sockets.listening),
     kinds.CertificateFile: ("collector", certificates.leaf),
     kinds.KubeconfigFile: ("collector", certificates.kubeconfig),

@@ -36,6 +36,7 @@ _NOTHING: dict[str, Any] = {
     "handshakes": {},
     "probes": {},
     "firewall": "kharden",
+    "sshd": [],
     "from_here": {},
     "from_pod": {},
     "pod_seconds": 0,

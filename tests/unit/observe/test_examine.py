@@ -33,7 +33,7 @@ _DEVIATIONS: dict[str, dict[str, Any]] = yaml.safe_load(
 _IDS = [entry.id for entry in CONTROLS]
 _SECTIONS = (
     *("files", "folders", "digests", "certificates", "kubeconfigs", "processes", "sockets", "sysctls", "units"),
-    *("handshakes", "probes", "cluster", "firewall", "from_here", "from_pod"),
+    *("handshakes", "probes", "cluster", "firewall", "from_here", "from_pod", "sshd"),
 )
 
 

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 # Everything that is placed lies below one of these, and nothing of Debian's own does.
 ROOTS = (
-    *("/etc/cni/net.d", "/etc/containerd", "/etc/haproxy", "/etc/kharden", "/etc/kubernetes", "/etc/systemd/system"),
+    *(
+        "/etc/cni/net.d",
+        "/etc/containerd",
+        "/etc/haproxy",
+        "/etc/kharden",
+        "/etc/kubernetes",
+        "/etc/ssh/sshd_config.d",
+        "/etc/systemd/system",
+    ),
     *("/etc/modules-load.d", "/etc/nftables.d", "/etc/sysctl.d", "/etc/sysusers.d", "/usr/local/bin", "/opt/cni/bin"),
     *("/var/lib/kharden", "/var/lib/etcd", "/var/log/kubernetes"),
 )

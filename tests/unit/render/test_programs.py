@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kharden.controls import control
+from kharden.controls.checks import SshdSetting, SshdWithin
 from kharden.pki.bundle import load_or_create
 from kharden.seal import STORES, load_or_create_identity
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from .programs import Programs
 
+PACKAGES = {"systemd-analyze": "systemd", "sshd": "openssh-server"}
 # Where Debian has programs that are not for everybody.
 PATH = os.pathsep.join(("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", os.environ.get("PATH", "")))
 
@@ -47,7 +51,7 @@ def run(*argv: str | Path, text: str = "", **environment: str) -> subprocess.Com
 def own_program(name: str) -> str:
     path = shutil.which(name, path=PATH)
     if path is None:
-        pytest.skip(f"needs {name}: apt-get install {'systemd' if name.startswith('systemd') else name}")
+        pytest.skip(f"needs {name}: apt-get install {PACKAGES.get(name, name)}")
     return path
 
 
@@ -198,6 +202,47 @@ def test_every_balancer_leads_to_all_control_planes_and_checks_who_they_are(buil
         assert servers == [(node.name, f"{hosts[node.name]}:6443") for node in plan.control_planes]
         assert "verify required ca-file /etc/haproxy/kubernetes-ca.crt verifyhost kubernetes" in content
         assert re.findall(r"^    bind (.*)$", content, flags=re.MULTILINE) == ["127.0.0.1:7443"]
+
+
+# --- sshd
+
+
+SSHD_DROP_IN = "/etc/ssh/sshd_config.d/00-kharden.conf"
+
+
+def sshd(folder: Path, content: str) -> subprocess.CompletedProcess[str]:
+    """What `sshd -T` makes of the drop-in alone; it wants a host key, and the user that its package makes."""
+    program = own_program("sshd")
+    if "sshd" not in {user.pw_name for user in pwd.getpwall()}:
+        pytest.skip("needs the user sshd: apt-get install openssh-server")
+    key, config = folder / "key", folder / "sshd_config"
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    config.write_text(content, encoding="utf-8")
+    place = "user=root,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
+    return run(program, "-T", "-h", key, "-f", config, "-C", place)
+
+
+@pytest.mark.programs
+def test_sshd_takes_its_settings_and_would_not_take_something_else(build: Build, tmp_path: Path) -> None:
+    for node, content in texts(build, SSHD_DROP_IN).items():
+        done = sshd(tmp_path, content)
+        assert done.returncode == 0, (node, done.stderr)
+        found = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+        for entry in (control("sshd-keys-only"), control("sshd-forwarding-off"), control("sshd-limits")):
+            wanted = {check.name: check.value for check in entry.checks if isinstance(check, SshdSetting)}
+            assert wanted == {name: found[name] for name in wanted}
+        for check in control("sshd-algorithms").checks:
+            assert isinstance(check, SshdWithin)
+            assert set(found[check.name].split(",")) <= set(check.items)
+    assert sshd(tmp_path, content.replace("MaxAuthTries", "MaxAuthTrials")).returncode != 0
+
+
+def test_root_logs_in_by_ssh_only_where_the_plan_does(build: Build, plan: ClusterPlan) -> None:
+    users = {node.name: node.ssh.user for node in plan.nodes}
+    for node, content in texts(build, SSHD_DROP_IN).items():
+        (line,) = re.findall(r"^PermitRootLogin (.*)$", content, flags=re.MULTILINE)
+        assert line == ("prohibit-password" if users[node] == "root" else "no")
 
 
 # --- systemd
