@@ -1,1 +1,1 @@
-"""Kubernetes minors: which are supported, and how they differ (docs/adr/0008-versions-below-everything.md)."""
+"""Kubernetes minors: which are supported, and how they differ (docs/adr/0009-versions-below-everything.md)."""

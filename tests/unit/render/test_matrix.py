@@ -11,14 +11,15 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import yaml
 
 from kharden.artifacts import lock
+from kharden.spec.presets import Preset
 from kharden.versions.contract import SUPPORTED, Contract
-from tests.unit.plan.planner import NETWORKS, Planner
+from tests.unit.plan.planner import Planner
 
 from .control_plane import READ, ControlPlane, placed
 from .programs import found
@@ -59,10 +60,12 @@ class Shape:
     version: str
     control_planes: int
     networks: str
+    preset: Preset = "cis"
     lab: bool = False
 
     def __str__(self) -> str:
-        return f"{self.version}, {self.control_planes} control planes, {'lab' if self.lab else self.networks}"
+        where = "lab" if self.lab else self.networks
+        return f"{self.version}, {self.preset}, {self.control_planes} control planes, {where}"
 
     def plan(self, folder: Path) -> ClusterPlan:
         """Its plan; its cluster.yaml is written into `folder`."""
@@ -74,15 +77,21 @@ class Shape:
             networks=self.networks,
             lab=facts(*(f"n{offset}" for offset in offsets)) if self.lab else None,
             kubernetes={"version": self.version},
+            preset=self.preset,
             endpoint={"external": ["api.example.org", "198.51.100.9"]},
         )
 
 
 SHAPES = [
-    Shape(version, control_planes, networks, lab)
-    for version in VERSIONS
-    for control_planes in (1, 3)
-    for networks, lab in [*((networks, False) for networks in NETWORKS), ("IPv4", True)]
+    *(
+        Shape(version, control_planes, networks, preset)
+        for version in VERSIONS
+        for preset in get_args(Preset)
+        for control_planes in (1, 3)
+        for networks in ("IPv4", "IPv6", "IPv4 and IPv6")
+    ),
+    *(Shape(version, 3, "IPv6 and IPv4") for version in VERSIONS),
+    *(Shape(version, 1, "IPv4", lab=True) for version in VERSIONS),
 ]
 
 

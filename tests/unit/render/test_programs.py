@@ -11,6 +11,7 @@ import subprocess
 import tomllib
 from datetime import UTC, datetime
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +25,6 @@ from .stand_ins import GOLDEN, planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from kharden.plan.model import ClusterPlan
     from kharden.render.cluster import Build
@@ -309,3 +309,14 @@ def test_sysctls_are_of_every_family_of_the_cluster_and_only_of_ones_own_kernel(
         own = {name for name in values if not name.startswith("net.")}
         assert bool(own) is node.runtime.kernel_settings
         assert ("/etc/modules-load.d/kharden.conf" in {file.path for file in build.nodes[0].files}) is not plan.lab
+
+
+@pytest.mark.programs
+def test_the_kernel_has_every_sysctl(build: Build, plan: ClusterPlan) -> None:
+    for node in plan.nodes:
+        lines = texts(build, "/etc/sysctl.d/90-kharden.conf")[node.name].splitlines()
+        names = {line.split(" = ")[0] for line in lines if line and not line.startswith("#")}
+        if not Path("/proc/sys/net/bridge").exists():  # of br_netfilter, a module
+            names = {name for name in names if not name.startswith("net.bridge.")}
+        missing = {name for name in names if not Path("/proc/sys", *name.split(".")).exists()}
+        assert not missing

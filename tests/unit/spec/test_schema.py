@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from kharden.spec import judgement, schema, types
+from kharden.spec.load import load
 from kharden.spec.model import Cluster
 from kharden.spec.preset_reference import presets_page
 from kharden.spec.problems import Finding
@@ -76,9 +77,12 @@ def test_every_example_is_taken(name: str) -> None:
         adapter.validate_python(example, strict=True)
 
 
-def test_the_lab_names_the_schema() -> None:
-    first = (INVENTORIES / "lab" / "cluster.yaml").read_text(encoding="utf-8").splitlines()[0]
+@pytest.mark.parametrize("name", ["lab", "ha"])
+def test_every_example_names_the_schema_and_is_valid_without_a_warning(name: str) -> None:
+    path = INVENTORIES / name / "cluster.yaml"
+    first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=../../docs/reference/cluster.schema.json"
+    assert load(path).warnings == ()
 
 
 def test_words_for_a_truth_value(monkeypatch: pytest.MonkeyPatch) -> None:
