@@ -361,8 +361,8 @@ def test_verify_passes(site: Path, kharden: Run, bootstrapped: str) -> None:
 FOREIGN_REQUESTS = {
     "foreign-san": ("system:node:w1", ("w1", "api.example.org"), "kubelet"),
     "foreign-address": ("system:node:w1", ("10.81.0.11",), "kubelet"),
-    "wrong-cn": ("system:node:w9", ("w1",), "kubelet"),
-    "another-node": ("system:node:cp1", ("cp1",), "kubelet"),
+    "wrong-cn": ("system:node:w9", ("w1",), "admin"),
+    "another-node": ("system:node:cp1", ("cp1",), "admin"),
     "no-node": ("system:node:w1", ("w1",), "admin"),
 }
 
@@ -399,6 +399,11 @@ def test_requests_that_are_not_the_plans_stay_pending_and_are_named(kharden: Run
     for name, (common_name, sans, who) in FOREIGN_REQUESTS.items():
         where, kubectl = credentials[who]
         node(where, f"{kubectl} create --filename=-", text=json.dumps(signing_request(name, common_name, sans)))
+    # With a kubelet's own credential another name doesn't even become a request: NodeRestriction refuses it.
+    for common_name in ("system:node:w9", "system:node:cp1"):
+        request = json.dumps(signing_request("refused", common_name, ("w1",)))
+        said = node("w1", f"{credentials['kubelet'][1]} create --filename=- 2>&1 || true", text=request).stdout
+        assert "can only create a node CSR with CN=system:node:w1" in said
     try:
         told = kharden("apply", "--yes").stdout
         for name in FOREIGN_REQUESTS:
