@@ -56,7 +56,7 @@ def pin(own: Lock, kubernetes: str, architecture: str, *, store: Store, progress
     known = ARCHITECTURES.get(architecture)
     if known is None:
         raise InputError(f"architecture {architecture!r}: unknown", remedy=f"use one of {', '.join(ARCHITECTURES)}")
-    here = ArtifactsPlan(official=False, mirror="", strict=False)
+    here = ArtifactsPlan(official=False, mirror="")
     with Maker(Record(own, known, store), here, progress) as maker:
         files = [maker.program(replace(program, built={})) for program in own.kubernetes(kubernetes).programs]
     securefile.write_if_changed(lock.PATH, _with(lock.PATH.read_bytes(), files, known))

@@ -86,14 +86,6 @@ class Published:
         source.check(path, str(program), self._record.architecture)
         return self._record.keep_program(program, wanted.sha256, path.stat().st_size)
 
-    def object(self, title: str, sha256: str) -> Path:
-        """Another file that a mirror has by its digest (a package of Debian), in the cache.
-
-        Raises:
-            DownloadError, IntegrityError, WriteError: it can't be had, or is not what it should be.
-        """
-        return self._obtain(Wanted(title, f"{self._mirror}/{BUILDS}/{sha256}", sha256))
-
     def _wanted(self, program: Program) -> Wanted:
         architecture = self._record.architecture
         if not self._record.official:

@@ -83,7 +83,7 @@ def _artifacts(spec: Spec) -> ArtifactsPlan:
     """Real machines get published files unless somebody says `source` by name; nothing ever falls back to it."""
     source, mirror = spec.artifacts.source, spec.artifacts.mirror or ""
     official = source in {"release", "mirror"} or (source == "auto" and spec.lab is None)
-    return ArtifactsPlan(official, mirror.rstrip("/"), strict=spec.lab is None)
+    return ArtifactsPlan(official, mirror.rstrip("/"))
 
 
 def _node(

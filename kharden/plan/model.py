@@ -153,12 +153,10 @@ class ArtifactsPlan:
         official: files that their projects published; otherwise our own builds of the same sources.
         mirror: an https address or an absolute folder from which all of them come; "" for the publishers' own addresses
             and the compiler on this machine.
-        strict: packages of Debian must be the ones of the lock, not merely signed by Debian.
     """
 
     official: bool
     mirror: str
-    strict: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WHOLE = lock.load()
-OFFICIAL = ArtifactsPlan(official=True, mirror="", strict=True)
+OFFICIAL = ArtifactsPlan(official=True, mirror="")
 LIST = f"kharden/{VERSION}-amd64-official.json"
 
 

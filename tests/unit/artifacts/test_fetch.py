@@ -28,7 +28,7 @@ SMALL = replace(
 )
 
 
-HERE = ArtifactsPlan(official=False, mirror="", strict=False)
+HERE = ArtifactsPlan(official=False, mirror="")
 
 
 @dataclass
@@ -142,7 +142,7 @@ def test_two_processes_at_once_both_succeed_and_one_makes(store: Store) -> None:
         "from kharden.artifacts.pin import Lines\n"
         "from kharden.artifacts.store import Store\n"
         "from kharden.plan.model import ArtifactsPlan\n"
-        "here = ArtifactsPlan(official=False, mirror='', strict=False)\n"
+        "here = ArtifactsPlan(official=False, mirror='')\n"
         "whole = lock.load(); pause = [p for p in whole.programs if p.name == 'pause']\n"
         "image = [i for i in whole.images if 'pause' in i.reference]\n"
         "pair = lock.Pairing('1.0.0', {'pause': pause[0].version}, (image[0].reference,))\n"
@@ -180,7 +180,7 @@ def test_pinning_writes_what_came_out_and_nothing_else(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = json.loads(lock.PATH.read_bytes())
-    (row,) = (program for program in content["programs"] if program["name"] == "pause")
+    (row,) = (each for each in content["programs"] if (each["name"], each["version"]) == ("pause", PAUSE.version))
     row["built"]["amd64"] = "0" * 64
     path = tmp_path / "lock.json"
     path.write_text(json.dumps(content))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WHOLE = lock.load()
 VERSION = "1.36.3"
-OFFICIAL = ArtifactsPlan(official=True, mirror="", strict=True)
+OFFICIAL = ArtifactsPlan(official=True, mirror="")
 MACHINES = {"amd64": 62, "arm64": 183}
 KUBELET = "dl.k8s.io/release/v1.36.3/bin/linux/amd64/kubelet"
 PLUGINS = "github.com/containernetworking/plugins/releases/download/v1.9.1/cni-plugins-linux-amd64-v1.9.1.tgz"

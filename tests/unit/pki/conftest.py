@@ -94,7 +94,7 @@ def _make_plan(
         self_signed_tls_suites=(),
         key_exchanges=(),
         recipients=recipients or RecipientsPlan((), (), ()),
-        artifacts=ArtifactsPlan(official=False, mirror="", strict=False),
+        artifacts=ArtifactsPlan(official=False, mirror=""),
         lab=False,
     )
 
