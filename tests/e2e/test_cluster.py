@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -221,17 +222,21 @@ print(address, urllib.request.urlopen(f"http://{address}/", timeout=5).read().de
 """
 
 
-def test_a_pod_resolves_a_service_and_reaches_a_pod_of_the_other_node(
-    node: Run,
-) -> None:
-    pause = next(
-        name
+def pause_image(node: Run) -> str:
+    """The one image that every node has and that does nothing."""
+    return next(
+        str(name)
         for item in kubernetes(node, "get nodes")["items"]
         for image in item["status"]["images"]
         for name in image["names"]
         if "/pause:" in name
     )
-    node("cp1", f"{KUBECTL} apply --filename=-", text=PODS.replace("PAUSE", pause))
+
+
+def test_a_pod_resolves_a_service_and_reaches_a_pod_of_the_other_node(
+    node: Run,
+) -> None:
+    node("cp1", f"{KUBECTL} apply --filename=-", text=PODS.replace("PAUSE", pause_image(node)))
     node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web pod/client --timeout=60s")
     web, client = (kubernetes(node, f"get pod {name}") for name in ("web", "client"))
     server = ENTER.format(uid=web["metadata"]["uid"].replace("-", "[-_]"))
@@ -275,6 +280,110 @@ def test_a_node_is_reached_the_way_that_its_spec_names_and_no_other(site: Path, 
     there = node("bastion", "ls /etc/kubernetes /usr/local/bin 2>&1; ss --listening --tcp --numeric --no-header").stdout
     assert "kube-" not in there
     assert all(":22 " in line for line in there.splitlines() if "LISTEN" in line)
+
+
+PUBLISHED = """
+apiVersion: v1
+kind: List
+items:
+  - apiVersion: v1
+    kind: Service
+    metadata: {name: web, namespace: default}
+    spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
+  - apiVersion: v1
+    kind: Pod
+    metadata: {name: web, namespace: default, labels: {app: web}}
+    spec:
+      nodeName: w1
+      automountServiceAccountToken: false
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsNonRoot: true, runAsUser: 65535, seccompProfile: {type: RuntimeDefault}}
+      containers:
+        - name: pause
+          image: PAUSE
+          imagePullPolicy: IfNotPresent
+          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+"""
+METADATA = "169.254.169.254"
+
+
+def connects(host: str, port: int) -> bool:
+    """From this machine, which is outside of the cluster."""
+    try:
+        with socket.create_connection((host, port), timeout=3):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def published(node: Run) -> Iterator[str]:
+    """A service on a NodePort of every node, with a pod of w1 behind it; how to enter that pod's network."""
+    node("cp1", f"{KUBECTL} apply --filename=-", text=PUBLISHED.replace("PAUSE", pause_image(node)))
+    node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web --timeout=60s")
+    enter = ENTER.format(uid=kubernetes(node, "get pod web")["metadata"]["uid"].replace("-", "[-_]"))
+    node("w1", f"systemd-run --quiet --unit=web {enter} python3 -m http.server --directory /run 8080")
+    yield enter
+    node("w1", "systemctl stop web")
+    node("cp1", f"{KUBECTL} delete pod/web service/web --wait")
+
+
+SERVICE_RULES = "nft --handle --stateless list table ip kube-proxy | sha256sum"
+
+
+def test_a_node_port_is_reached_from_where_it_may_be(site: Path, kharden: Run, node: Run, published: str) -> None:
+    assert published
+    path = site / "inventories" / CLUSTER / "cluster.yaml"
+    text = path.read_text(encoding="utf-8")
+    for address in ("10.81.0.11", "10.81.0.21"):
+        assert not connects(address, 30080)
+        # Between nodes it is open, so what is missing from outside is the way and not the service.
+        node("cp1", f"timeout 60 bash -c 'until echo > /dev/tcp/{address}/30080; do sleep 0.5; done' 2> /dev/null")
+    service_rules = [node(name, SERVICE_RULES).stdout for name in ("cp1", "w1")]
+    path.write_text(
+        text.replace("  network:\n", "  access: {nodePorts: [10.81.0.1/32]}\n  network:\n"), encoding="utf-8"
+    )
+    try:
+        kharden("render", "apply", "--yes")
+        assert connects("10.81.0.11", 30080)
+        assert connects("10.81.0.21", 30080)
+        assert [node(name, SERVICE_RULES).stdout for name in ("cp1", "w1")] == service_rules
+    finally:
+        path.write_text(text, encoding="utf-8")
+        kharden("render", "apply", "--yes")
+    assert not connects("10.81.0.21", 30080)
+
+
+@pytest.fixture
+def metadata_service(kharden: Run, bootstrapped: str) -> Iterator[None]:
+    """Something that answers where a cloud would tell a machine about itself, with a way back to the pods of w1."""
+    assert bootstrapped
+    kharden("lab.status")
+    bridge, route = f"kh-{CLUSTER}", ["ip", "route", "replace", "10.200.21.0/24", "via", "10.81.0.21"]
+    subprocess.run(["ip", "address", "replace", f"{METADATA}/32", "dev", bridge], check=True)
+    try:
+        subprocess.run(route, check=True)
+        with socket.create_server((METADATA, 80)):
+            yield
+    finally:
+        subprocess.run([*route[:2], "delete", route[3]], check=False)
+        subprocess.run(["ip", "address", "delete", f"{METADATA}/32", "dev", bridge], check=True)
+
+
+TRY_METADATA = f"timeout 3 bash -c 'echo > /dev/tcp/{METADATA}/80' 2> /dev/null && echo reached || echo dropped"
+
+
+def test_a_pod_does_not_reach_the_machines_metadata(
+    kharden: Run, node: Run, published: str, metadata_service: None
+) -> None:
+    assert metadata_service is None
+    assert node("w1", TRY_METADATA).stdout == "reached\n"
+    assert node("w1", f"{published} {TRY_METADATA}").stdout == "dropped\n"
+    node("w1", "nft delete table inet kharden")
+    assert node("w1", f"{published} {TRY_METADATA}").stdout == "reached\n"
+    assert "w1: Run services" in kharden("plan", status=2).stdout
+    kharden("apply", "--yes")
+    assert node("w1", f"{published} {TRY_METADATA}").stdout == "dropped\n"
 
 
 STATE = """
