@@ -24,6 +24,7 @@ from kharden.plan import transport
 from kharden.plan.cluster import make
 from kharden.render.cluster import render_cluster
 from kharden.render.output import write
+from kharden.render.pinned import read_network
 from kharden.report import Report, judge
 from kharden.report import write as write_report
 from kharden.seal import load_or_create_identity
@@ -145,6 +146,7 @@ def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
     for line in warnings:
         reporter.note(line)
     plan = make_plan(place, now)
+    network = read_network(plan.network, place.spec.parent)
     reporter.phase("Fetch programs and images")
     lock = supply.refuse_older_lock(place.build)
     artifacts = supply.fetch(plan, reporter)
@@ -154,7 +156,7 @@ def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
         secrets, notes = _open_secrets(place, plan, reporter, now)
         reporter.phase("Render")
         shares = {node.name: for_node(secrets, node) for node in plan.nodes}
-        build = render_cluster(plan, shares, supply.for_rendering(artifacts, lock), place.build)
+        build = render_cluster(plan, shares, supply.for_rendering(artifacts, lock), place.build, network)
         changed = write(build, place.build, secrets.recipients)
     reporter.end_phase()
     return Rendered(place.build, changed, (*warnings, *notes))
@@ -292,11 +294,14 @@ def _known_authorities(place: Place) -> Mapping[str, str]:
 def next_steps(place: Place, program: str) -> str:
     """What to do after a successful apply; `program` is what the user types, "invoke" or "kharden"."""
     name = f"--cluster {place.cluster}"
+    spec = validate(place).cluster.spec
     steps = [
         f"Next: {program} verify {name}       observe the cluster and judge every control",
         f"      {program} plan {name}         what an apply would change; run it on a timer",
     ]
-    if validate(place).cluster.spec.lab is not None:
+    if spec.network.plugin == "none":
+        steps.append("      install a network plugin: nodes are not ready and DNS does not run before that")
+    if spec.lab is not None:
         steps.append(f"      {program} lab.shell NODE {name}, {program} lab.down {name}")
     return "\n".join(steps)
 

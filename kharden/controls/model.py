@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Severity = Literal["low", "medium", "high", "critical"]
 Role = Literal["control-plane", "worker"]
+Network = Literal["routed", "none", "manifest"]
 
 CONTROL_PLANE: tuple[Role, ...] = ("control-plane",)
 WORKER: tuple[Role, ...] = ("worker",)
@@ -43,6 +44,7 @@ class Control:
         checks: all of them must hold; none at all means that a person has to judge it.
         remedy: what to do when it doesn't hold, in the imperative.
         needs_namespaces: it applies only where cluster.yaml lists namespaces.
+        networks: the network plugins with which it can be judged; with another one what it looks at is the user's own.
     """
 
     id: str
@@ -52,3 +54,4 @@ class Control:
     checks: tuple[Check, ...]
     remedy: str = _APPLY
     needs_namespaces: bool = False
+    networks: tuple[Network, ...] = ("routed", "none", "manifest")

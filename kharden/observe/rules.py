@@ -83,7 +83,8 @@ def _before_translation(plan: ClusterPlan, node: NodePlan) -> Iterator[str]:
     yield _LOOPBACK
     yield _rule(condition("icmpv6 type", ("mld-listener-query", *_NEIGHBOURS)), verdict="accept")
     yield from _metadata()
-    yield from _own_pods(node)
+    if plan.network.routed:
+        yield from _own_pods(node)
     yield _KNOWN
     for place in ("nodes", "pods", "node-ports"):
         yield from _from(members(plan, place), verdict="accept")

@@ -50,8 +50,8 @@ def controller_manager(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("profiling", "false", ("controller-manager-profiling-off",)),
         Argument("bind-address", "127.0.0.1", ("controller-manager-loopback",)),
         Argument("terminated-pod-gc-threshold", "1000"),
-        # A node's range follows from the plan (routed network), so nothing else hands ranges out.
-        Argument("allocate-node-cidrs", "false"),
+        # In a routed network a node's range follows from the plan; other plugins take the one that is handed out.
+        Argument("allocate-node-cidrs", "false" if plan.network.routed else "true"),
         Argument("tls-min-version", _TLS_MINIMUM),
         Argument("tls-cipher-suites", ",".join(plan.self_signed_tls_suites)),
         *_key_exchanges(plan),

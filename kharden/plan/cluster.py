@@ -16,6 +16,8 @@ from kharden.plan.model import (
     IPAddress,
     IPNetwork,
     JumpHostPlan,
+    NetworkPlan,
+    NetworkPort,
     NodePlan,
     PkiPlan,
     RecipientsPlan,
@@ -26,7 +28,7 @@ from kharden.plan.model import (
 
 if TYPE_CHECKING:
     from kharden.plan.facts import LabFacts
-    from kharden.spec.model import Cluster, JumpHost, Node, Spec, Ssh
+    from kharden.spec.model import Cluster, JumpHost, NetworkSection, Node, Spec, Ssh
 
 # kubeadm's default sizes of a node's range (--node-cidr-mask-size-ipv4 and -ipv6).
 _NODE_MASK = {4: 24, 6: 64}
@@ -41,7 +43,8 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         InputError: two nodes would get the same range of pod addresses.
     """
     spec = cluster.spec
-    ranges = {node.name: _pod_ranges(spec, node) for node in spec.nodes}
+    routed = spec.network.plugin == "routed"
+    ranges = {node.name: _pod_ranges(spec, node) if routed else () for node in spec.nodes}
     _refuse_shared_ranges(ranges)
     first = next(node.name for node in spec.nodes if node.role == "control-plane")
     nodes = tuple(_node(spec, node, first=node.name == first, ranges=ranges, lab=lab) for node in spec.nodes)
@@ -54,6 +57,7 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         endpoint_host=LOCAL_BALANCER_HOST,
         endpoint_port=LOCAL_BALANCER_PORT,
         external=tuple(str(name) for name in spec.endpoint.external),
+        network=_network(spec.network),
         access=AccessPlan(spec.access.api, spec.access.ssh, spec.access.node_ports),
         node_cidrs=spec.network.node_cidrs,
         pod_cidrs=spec.network.pod_cidrs,
@@ -84,6 +88,12 @@ def _artifacts(spec: Spec) -> ArtifactsPlan:
     source, mirror = spec.artifacts.source, spec.artifacts.mirror or ""
     official = source in {"release", "mirror"} or (source == "auto" and spec.lab is None)
     return ArtifactsPlan(official, mirror.rstrip("/"))
+
+
+def _network(network: NetworkSection) -> NetworkPlan:
+    manifest = None if network.manifest is None else (network.manifest.path, network.manifest.sha256)
+    ports = tuple(NetworkPort(one.port, one.protocol, one.source) for one in network.ports)
+    return NetworkPlan(network.plugin, manifest, ports)
 
 
 def _node(

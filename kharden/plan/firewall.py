@@ -49,17 +49,19 @@ class Opening:
     protocol: Protocol = "tcp"
 
 
-def openings(plan: ClusterPlan, node: NodePlan) -> tuple[Opening, ...]:  # noqa: ARG001  # ports of one's own come with the plan
+def openings(plan: ClusterPlan, node: NodePlan) -> tuple[Opening, ...]:
     """The ports of a node; pods are let in only where they are named."""
     common = (
         Opening(node.ssh.port, ("ssh",), "sshd, for people and for kharden"),
         # Not from pods: what collects metrics in one needs a port of spec.network.ports.
         Opening(KUBELET_PORT, ("control-planes",), "the API servers ask the kubelet for logs, exec and metrics"),
     )
+    foreign = tuple(Opening(one.port, (one.source,), "spec.network.ports", one.protocol) for one in plan.network.ports)
     if node.role == "worker":
-        return common
+        return (*common, *foreign)
     return (
         *common,
+        *foreign,
         # A pod's way to the API's service address ends here, with the pod's own address.
         Opening(API_PORT, ("nodes", "pods", "api"), "the API: kubelets, balancers, pods, and spec.access.api"),
         Opening(ETCD_CLIENT_PORT, ("control-planes",), "etcd's clients: a control plane that joins adds its member"),

@@ -84,7 +84,7 @@ class NodePlan:
 
     Attributes:
         first: the control plane on which the cluster is initialised.
-        pod_ranges: the addresses of its pods, one range for each family.
+        pod_ranges: the addresses of its pods, one range for each family; none where another hands them out.
         routes: to the other nodes' pods.
         labels: those that kharden sets in the cluster; others set their own.
         taints: as for labels.
@@ -109,6 +109,35 @@ class AuthorityPlan:
 
     certificate: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPort:
+    """A port that is opened on every node for what isn't ours."""
+
+    port: int
+    protocol: Literal["tcp", "udp", "sctp"]
+    source: Literal["nodes", "pods"]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """Who makes the network of pods.
+
+    Attributes:
+        plugin: "routed": we do, and hand out each node's range. Otherwise the controller manager hands them out.
+        manifest: of plugin "manifest": the file beside cluster.yaml, and its SHA-256 in hex.
+        ports: what the firewall opens besides our own ports.
+    """
+
+    plugin: Literal["routed", "none", "manifest"]
+    manifest: tuple[str, str] | None
+    ports: tuple[NetworkPort, ...]
+
+    @property
+    def routed(self) -> bool:
+        """Whether it is kharden's own."""
+        return self.plugin == "routed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +222,7 @@ class ClusterPlan:
     endpoint_port: int
     external: tuple[str, ...]
     access: AccessPlan
+    network: NetworkPlan
     node_cidrs: tuple[IPNetwork, ...]
     pod_cidrs: tuple[IPNetwork, ...]
     service_cidrs: tuple[IPNetwork, ...]

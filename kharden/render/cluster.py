@@ -12,7 +12,7 @@ from kharden.render.control_plane import ETCD_OWNER, ETCD_PKI, api_server_files,
 from kharden.render.host import host_files
 from kharden.render.inventory import inventory
 from kharden.render.kubeadm import kubeadm_files
-from kharden.render.manifests import cluster_manifests, manifest_location
+from kharden.render.manifests import cluster_manifests, manifest_location, network_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +79,7 @@ def render_cluster(
     secrets: Mapping[str, ControlPlaneSecrets | WorkerSecrets],
     supplies: Mapping[Architecture, Supply],
     folder: Path,
+    network: bytes | None = None,
 ) -> Build:
     """Everything of a cluster.
 
@@ -87,9 +88,10 @@ def render_cluster(
         secrets: each node's share.
         supplies: programs and images, by architecture.
         folder: where the build will lie; the ssh configuration names its own neighbours.
+        network: the file of plugin "manifest", already held against its digest.
     """
     nodes = tuple(_node(plan, node, secrets[node.name], supplies[node.architecture]) for node in plan.nodes)
-    manifests = cluster_manifests(plan)
+    manifests = (*cluster_manifests(plan), *network_manifest(network))
     ansible = {
         "hosts.yaml": inventory(plan, nodes, tuple(map(manifest_location, manifests))),
         "known_hosts": transport.known_hosts(plan).encode(),

@@ -44,6 +44,7 @@ def _values(plan: ClusterPlan, node: NodePlan) -> dict[str, object]:
     own = openings(plan, node)
     pods = _named(plan, ("pods",))
     own_families = {network.version for network in node.pod_ranges}
+    foreign = [family for family in FAMILIES if plan.network.routed and family not in own_families]
     return {
         "ranges": list(_ranges(plan, node)),
         "own_pods": [
@@ -51,11 +52,7 @@ def _values(plan: ClusterPlan, node: NodePlan) -> dict[str, object]:
             for family in FAMILIES
             if family in own_families
         ],
-        "foreign_families": [
-            {"interface": POD_INTERFACE, "protocol": _PROTOCOLS[family]}
-            for family in FAMILIES
-            if family not in own_families
-        ],
+        "foreign_families": [{"interface": POD_INTERFACE, "protocol": _PROTOCOLS[family]} for family in foreign],
         "translated": _named(plan, _TRANSLATED),
         "own_ports": _ports(own),
         "from_pods": list(_rules(plan, own, ("pods",))),

@@ -11,7 +11,7 @@ from kharden.render.firewall import firewall_files
 from kharden.render.text import render
 
 if TYPE_CHECKING:
-    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.plan.model import ClusterPlan, IPNetwork, NodePlan
 
 # The balancer's own copy: /etc/kubernetes/pki/ca.crt is not there before a worker has joined.
 _BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
@@ -22,13 +22,13 @@ _ROUTE_PROTOCOL = 107
 def host_files(plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image: str) -> tuple[Artefact, ...]:
     """Everything of a node that doesn't depend on its role, in the order of its dependencies."""
     return (
-        *_kernel(node),
+        *_kernel(plan, node),
         *firewall_files(plan, node),
         _sshd(node),
         _file("etc/sysusers.d/kharden.conf", {"etcd_uid": ETCD_UID}, restarts=("kharden-users.service",)),
         _file("etc/systemd/system/kharden-users.service", {}, restarts=("daemon-reload", "kharden-users.service")),
         *_runtime(node, pause_image),
-        *_network(node),
+        *(_network(node) if plan.network.routed else ()),
         *_balancer(plan, authority),
         _file("etc/systemd/system/kubelet.service", {}, mode=0o600, restarts=("daemon-reload", "kubelet.service")),
     )
@@ -38,9 +38,9 @@ def _file(path: str, values: dict[str, object], *, mode: int = 0o644, restarts: 
     return Artefact(f"/{path}", render(path, values), mode=mode, restarts=restarts)
 
 
-def _kernel(node: NodePlan) -> tuple[Artefact, ...]:
+def _kernel(plan: ClusterPlan, node: NodePlan) -> tuple[Artefact, ...]:
     own = node.runtime.kernel_settings
-    values: dict[str, object] = {"kernel_settings": own, "ipv6": _has_ipv6(node)}
+    values: dict[str, object] = {"kernel_settings": own, "ipv6": _has_ipv6(plan.pod_cidrs)}
     sysctls = _file("etc/sysctl.d/90-kharden.conf", values, restarts=("sysctl",))
     if not own:
         return (sysctls,)
@@ -63,8 +63,8 @@ def _sshd(node: NodePlan) -> Artefact:
     )
 
 
-def _has_ipv6(node: NodePlan) -> bool:
-    return any(network.version == 6 for network in node.pod_ranges)  # noqa: PLR2004  # IP version 6
+def _has_ipv6(networks: tuple[IPNetwork, ...]) -> bool:
+    return any(network.version == 6 for network in networks)  # noqa: PLR2004  # IP version 6
 
 
 def _runtime(node: NodePlan, pause_image: str) -> tuple[Artefact, ...]:
@@ -94,7 +94,7 @@ def _network(node: NodePlan) -> tuple[Artefact, ...]:
         _file("etc/cni/net.d/10-kharden.conflist", {"ranges": ranges}, mode=0o600),
         _file(
             "etc/systemd/system/kharden-routes.service",
-            {"routes": routes, "protocol": _ROUTE_PROTOCOL, "ipv6": _has_ipv6(node)},
+            {"routes": routes, "protocol": _ROUTE_PROTOCOL, "ipv6": _has_ipv6(node.pod_ranges)},
             restarts=("daemon-reload", "kharden-routes.service"),
         ),
     )

@@ -78,3 +78,8 @@ def _marked(node: NodePlan) -> dict[str, object]:
         "taints": [asdict(taint) for taint in node.taints],
         "record": json.dumps([str(taint) for taint in node.taints]),
     }
+
+
+def network_manifest(content: bytes | None) -> tuple[Manifest, ...]:
+    """The user's network plugin, as it is; where it stands among others, its first document begins with a marker."""
+    return () if content is None else (Manifest("network.yaml", b"---\n" + content),)

@@ -75,6 +75,8 @@ def _beyond_judging(plan: ClusterPlan, control: Control, nodes: list[str]) -> tu
         return "not-applicable", NOT_APPLICABLE[control.id]
     if control.needs_namespaces and not any(namespace.given for namespace in plan.namespaces):
         return "not-applicable", "cluster.yaml lists no namespace"
+    if plan.network.plugin not in control.networks:
+        return "not-applicable", f"spec.network.plugin is {plan.network.plugin}, so this is the plugin's own"
     return None if control.checks else ("manual", "a person has to judge this")
 
 

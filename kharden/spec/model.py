@@ -19,7 +19,9 @@ from kharden.spec.presets import Preset
 from kharden.spec.section import Section
 from kharden.spec.types import (
     Address,
+    BesidePath,
     ClusterName,
+    Digest,
     External,
     FilePath,
     HostKey,
@@ -121,11 +123,36 @@ class Access(Section):
     """Who may reach NodePorts, hostPorts and external addresses of services, besides nodes and pods."""
 
 
+class NetworkManifest(Section):
+    """A file of Kubernetes objects, pinned."""
+
+    path: BesidePath
+    """Where it lies, seen from the folder of cluster.yaml."""
+    sha256: Digest
+    """Its SHA-256; a file with another one is refused."""
+
+
+class NetworkPort(Section):
+    """A port that the firewall opens on every node, for what isn't kharden's own, such as a network plugin."""
+
+    port: Port
+    """Its number."""
+    protocol: Literal["tcp", "udp", "sctp"] = "tcp"
+    """Its protocol."""
+    source: Annotated[Literal["nodes", "pods"], Field(alias="from")] = "nodes"
+    """From where it is reached: the cluster's nodes, or its pods."""
+
+
 class NetworkSection(Section):
     """Address ranges and the plugin. With two families each of the lists has one range of each, in the same order."""
 
-    plugin: Literal["routed"] = "routed"
-    """`routed`: containernetworking's bridge and a route to each node's range. It enforces no NetworkPolicy."""
+    plugin: Literal["routed", "none", "manifest"] = "routed"
+    """`routed`: containernetworking's bridge and a route to each node's range; it enforces no NetworkPolicy.
+    `none`: you install one, and nodes aren't ready before that. `manifest`: kharden applies a file of yours."""
+    manifest: NetworkManifest | None = None
+    """The file of plugin `manifest`, and for no other plugin."""
+    ports: tuple[NetworkPort, ...] = ()
+    """What the firewall opens besides kharden's own ports."""
     node_cidrs: Annotated[tuple[Network, ...], Field(alias="nodeCIDRs", min_length=1, max_length=2)]
     """Where the nodes' addresses lie."""
     pod_cidrs: Annotated[tuple[Network, ...], Field(alias="podCIDRs", min_length=1, max_length=2)]

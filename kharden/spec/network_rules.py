@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from kharden.spec.problems import Finding, KeyPath, dotted
+from kharden.spec.problems import Finding, KeyPath, dotted, duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,6 +131,23 @@ def unusable(network: IPNetwork) -> tuple[IPAddress, ...]:
     return (network[0],) if network.version == 6 else (network[0], network[-1])  # noqa: PLR2004  # IP version 6
 
 
+def manifest_is_for_its_plugin(cluster: Cluster) -> Iterator[Finding]:
+    """A file that nobody applies misleads."""
+    network = cluster.spec.network
+    path: KeyPath = ("spec", "network", "manifest")
+    if network.plugin == "manifest" and network.manifest is None:
+        yield Finding(path[:-1], "plugin: manifest needs a file", "add manifest with its path and sha256")
+    elif network.plugin != "manifest" and network.manifest is not None:
+        yield Finding(path, "only plugin: manifest has a file", "remove it, or write plugin: manifest")
+
+
+def network_ports_differ(cluster: Cluster) -> Iterator[Finding]:
+    """Each once, from each place."""
+    ports = cluster.spec.network.ports
+    values = ((("spec", "network", "ports", i), (one.protocol, one.port, one.source)) for i, one in enumerate(ports))
+    return duplicates(values, "remove one")
+
+
 NETWORK_RULES: tuple[Rule, ...] = (
     families_agree,
     ranges_are_apart,
@@ -138,4 +155,6 @@ NETWORK_RULES: tuple[Rule, ...] = (
     every_node_has_pods,
     services_fit,
     nodes_are_in_their_range,
+    manifest_is_for_its_plugin,
+    network_ports_differ,
 )

@@ -266,6 +266,22 @@ ApiUser = Annotated[
         "a user of the API, such as system:serviceaccount:backup:agent",
     ),
 ]
+Digest = Annotated[
+    str,
+    Matching(
+        "digest", r"[0-9a-f]{64}", "this isn't a SHA-256", "64 lower-case hexadecimal digits, as sha256sum prints"
+    ),
+]
+# Beside cluster.yaml or in a folder there: no way out of it, and nothing hidden.
+BesidePath = Annotated[
+    str,
+    Matching(
+        "path",
+        r"(?=.{1,200}$)[A-Za-z0-9_][A-Za-z0-9._-]*(\/[A-Za-z0-9_][A-Za-z0-9._-]*)*",
+        "this isn't a path beside cluster.yaml",
+        "a relative path of letters, digits, . _ - and inner slashes, such as network.yaml",
+    ),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Day = Annotated[date, BeforeValidator(_day), _schema("a day, such as 2027-01-31", format="date")]
 Address = Annotated[IPAddress, BeforeValidator(_address), _schema(_AN_ADDRESS), _as_text]

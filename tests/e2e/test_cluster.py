@@ -340,9 +340,9 @@ def test_a_node_port_is_reached_from_where_it_may_be(site: Path, kharden: Run, n
         # Between nodes it is open, so what is missing from outside is the way and not the service.
         node("cp1", f"timeout 60 bash -c 'until echo > /dev/tcp/{address}/30080; do sleep 0.5; done' 2> /dev/null")
     service_rules = [node(name, SERVICE_RULES).stdout for name in ("cp1", "w1")]
-    path.write_text(
-        text.replace("  network:\n", "  access: {nodePorts: [10.81.0.1/32]}\n  network:\n"), encoding="utf-8"
-    )
+    opened = text.replace("access: {ssh: ", "access: {nodePorts: [10.81.0.1/32], ssh: ")
+    assert opened != text
+    path.write_text(opened, encoding="utf-8")
     try:
         kharden("render", "apply", "--yes")
         assert connects("10.81.0.11", 30080)

@@ -182,6 +182,7 @@ CONTROLS = (
         "medium",
         EVERYWHERE,
         (FileAttributes(("/etc/cni/net.d/*",), 0o600),),
+        networks=("routed", "manifest"),
     ),
     Control(
         "containerd-files-mode",

@@ -50,9 +50,17 @@ CONTROLS = (
                     *(f"/opt/cni/bin/{name}" for name in _CNI),
                 )
             ),
-            FolderContents("/opt/cni/bin", _CNI),
         ),
         _REPLACE,
+    ),
+    Control(
+        "network-programs",
+        "Nothing but the named programs lies where the runtime looks for network plugins",
+        "high",
+        EVERYWHERE,
+        (FolderContents("/opt/cni/bin", _CNI),),
+        _REPLACE,
+        networks=("routed",),
     ),
     Control(
         "installed-programs-etcd",
@@ -92,9 +100,17 @@ CONTROLS = (
     ),
     Control(
         "units-running",
-        "Kubelet, runtime, balancer and pod routes run now and after a boot",
+        "Kubelet, runtime and balancer run now and after a boot",
         "medium",
         EVERYWHERE,
-        tuple(UnitState(f"{name}.service") for name in ("kubelet", "containerd", "haproxy", "kharden-routes")),
+        tuple(UnitState(f"{name}.service") for name in ("kubelet", "containerd", "haproxy")),
+    ),
+    Control(
+        "pod-routes-running",
+        "Routes to other nodes' pods are set now and after a boot",
+        "medium",
+        EVERYWHERE,
+        (UnitState("kharden-routes.service"),),
+        networks=("routed",),
     ),
 )

@@ -12,6 +12,7 @@ import pytest
 
 from kharden.controls import CONTROLS
 from kharden.pki.tree import AUTHORITIES, SUPER_ADMIN
+from kharden.plan.model import NetworkPort
 from kharden.render.output import write
 from playbooks.module_utils.kharden.restarts import is_restart
 
@@ -249,6 +250,12 @@ CHANGES: tuple[Change, ...] = (
         lambda plan: replace(plan, admission=replace(plan.admission, pod_security="privileged")),
         {"/etc/kharden/api/admission.yaml", "namespaces.yaml"},
         {"namespaces.yaml"},
+    ),
+    (
+        "ports",
+        lambda plan: replace(plan, network=replace(plan.network, ports=(NetworkPort(9100, "tcp", "pods"),))),
+        {"/etc/nftables.d/kharden.nft"},
+        {"/etc/nftables.d/kharden.nft"},
     ),
     (
         "access",
