@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from kharden.certificates.facts import parse_one
 from kharden.commands import lab_of
 from kharden.controls import CONTROLS
-from kharden.errors import MissingError
+from kharden.errors import KhardenError, MissingError
 from kharden.observe.model import Observation
 from kharden.pki.create import create
 from kharden.plan.cluster import make
 from kharden.render.output import write
+from kharden.render.pinned import read_network
 from kharden.report import judge
 from kharden.report.json_report import document
 from kharden.spec.load import load
@@ -44,6 +45,7 @@ def effects(path: Path, folder: Path, identities: Identities) -> Iterator[Parts]
         raise AssertionError("\n".join(("choose other values:", *error.details))) from None
     plan = planned(loaded)
     yield built(plan, folder / "build", identities)
+    yield pinned(plan, path.parent)
     yield {"the lab's nodes": lab_of(loaded)}
     yield reported(plan, loaded.cluster.spec.waivers)
     yield issued(plan, path.with_name("secrets"), identities)
@@ -60,6 +62,14 @@ def built(plan: ClusterPlan, folder: Path, identities: Identities) -> Parts:
     write(stand_ins.rendered(plan), folder, identities.recipients)
     files = [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".age"]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.name != "sealed.json"}
+
+
+def pinned(plan: ClusterPlan, folder: Path) -> Parts:
+    """The file of the user's network plugin, or why it is refused."""
+    try:
+        return {"network": read_network(plan.network, folder)}
+    except KhardenError as error:
+        return {"network": error.message.replace(str(folder), "")}
 
 
 def reported(plan: ClusterPlan, waivers: tuple[Waiver, ...]) -> Parts:

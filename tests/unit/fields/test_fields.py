@@ -80,6 +80,7 @@ def written(document: dict[str, Any], folder: Path, identities: Identities) -> P
     path = folder / str(document["metadata"]["name"]) / "cluster.yaml"
     path.parent.mkdir(parents=True)
     AUTHORITY.supply(path.parent, identities.recipients["roots"][0])
+    path.with_name("network.yaml").write_text("kind: Namespace\n", encoding="utf-8")
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return path
 

@@ -15,7 +15,7 @@ from kharden.render.cluster import render_cluster
 from kharden.render.pinned import read_network
 from tests.unit.plan.planner import Planner
 
-from .stand_ins import PLACE, SUPPLY, rendered, stand_ins
+from .stand_ins import PLACE, rendered, stand_ins, supplied
 from .test_programs import texts
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_the_pinned_file_is_among_the_manifests(tmp_path: Path) -> None:
     content = read_network(plan.network, tmp_path)
     secrets = stand_ins(plan)
     shares = {node.name: for_node(secrets, node) for node in plan.nodes}
-    build = render_cluster(plan, shares, SUPPLY, PLACE / plan.name, content)
+    build = render_cluster(plan, shares, {"amd64": supplied(plan.kubernetes)}, PLACE / plan.name, content)
     assert {one.name: one.content for one in build.cluster}["network.yaml"] == b"---\n" + CONTENT
     assert b"cluster/network.yaml" in build.ansible["hosts.yaml"]
 
