@@ -5,5 +5,5 @@ it finds a lock that came from another version, a merge that went wrong, and a c
 `python -m kharden.artifacts.pin seal` writes this file after lock.json was changed.
 """
 
-SERIAL = 5
-SHA256 = "37dca2b93fa5fe9868c53fa294da5238a51353c761498bc69f3cb48a6487eddd"
+SERIAL = 6
+SHA256 = "ecc039b547739f46f98a0f83fd16fca3959aee27f8925efe1869a7faba2da7ad"

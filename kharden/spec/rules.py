@@ -74,7 +74,7 @@ def control_planes_have_a_majority(cluster: Cluster) -> Iterator[Finding]:
 def version_is_supported(cluster: Cluster) -> Iterator[Finding]:
     """Only what was tried."""
     if not Contract.of(cluster.spec.kubernetes.version).supported:
-        remedy = f"choose a version of {' or '.join(SUPPORTED)}"
+        remedy = f"choose a version of {', '.join(SUPPORTED[:-1])} or {SUPPORTED[-1]}"
         yield Finding(("spec", "kubernetes", "version"), "this minor version isn't supported", remedy)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Minors whose programs judge what is rendered in tests, and which were bootstrapped in the lab.
-SUPPORTED = ("1.35", "1.36")
+SUPPORTED = ("1.35", "1.36", "1.37")
 
 
 @dataclass(frozen=True, slots=True)

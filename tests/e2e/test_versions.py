@@ -43,7 +43,7 @@ def kharden(version: str, tmp_path: Path) -> Iterator[Run]:
     environment = os.environ | {"KHARDEN_CLUSTER": CLUSTER, "KHARDEN_IDENTITY": f"{tmp_path}/identity/"}
 
     def run(*arguments: str) -> str:
-        argv = [Path(sys.executable).parent / "kharden", *arguments]
+        argv = [str(Path(sys.executable).parent / "kharden"), *arguments]
         done = subprocess.run(
             argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=3600
         )

@@ -101,7 +101,7 @@ def test_one_recipient_may_open_several_stores() -> None:
     assert messages(cluster(secrets={"recipients": {"roots": one, "leaves": one, "data": one}})) == []
 
 
-@pytest.mark.parametrize("version", ["1.34.9", "1.39.0", "2.36.0", "1.3.6", "11.36.0"])
+@pytest.mark.parametrize("version", ["1.34.9", "1.38.0", "2.36.0", "1.3.6", "11.36.0"])
 def test_other_minors(version: str) -> None:
     assert messages(cluster(kubernetes={"version": version})) == ["this minor version isn't supported"]
 
