@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import json
 import os
 import re
+import shlex
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,9 +22,10 @@ from invoke.program import Program
 from invoke.tasks import Task
 from rich.console import Console
 
-from kharden import commands, supply
+from kharden import commands, personal, supply
 from kharden import lab as lab_nodes
 from kharden.errors import InputError, KhardenError
+from kharden.plan.objects import ADMINISTRATORS
 from kharden.progress import Reporter
 from kharden.report import exit_status
 from kharden.report.json_report import document
@@ -155,7 +158,7 @@ def _asking(*, yes: bool, reporter: Reporter) -> Callable[[Sequence[str]], bool]
 def collection(root: Path, *, default_cluster: str | None) -> Collection:
     """All tasks, for the folder `root`."""
     site = _Site(root, default_cluster)
-    namespace = Collection(_validate(site), _render(site), _plan(site), _apply(site), _verify(site))
+    namespace = Collection(_validate(site), _render(site), _plan(site), _apply(site), _verify(site), _kubeconfig(site))
     namespace.add_collection(_lab(site), name="lab")
     namespace.add_collection(_artifacts(site), name="artifacts")
     namespace.add_collection(Collection(_scan(site)), name="hosts")
@@ -282,6 +285,47 @@ def _verify(site: _Site) -> Task[Any]:
 
     return _task(
         verify, cluster=_CLUSTER, now=_NOW, passive="only look: make no scratch object and try no pod", json=_JSON
+    )
+
+
+def _kubeconfig(site: _Site) -> Task[Any]:
+    def kubeconfig(  # noqa: PLR0913, PLR0917  # the options of a task are its arguments
+        context: Context,
+        cluster: str | None = None,
+        user: str | None = None,
+        group: list[str] | None = None,
+        hours: str = "1",
+        output: str | None = None,
+        replace: bool = False,
+        now: str | None = None,
+        json: bool = False,
+    ) -> None:
+        """Write a kubeconfig for a person, with a certificate of an hour at most."""
+        groups = tuple(group or (ADMINISTRATORS,))
+        person = personal.Person(user or getpass.getuser(), groups, personal.lifetime(hours))
+        given = commands.give_kubeconfig(site.place(cluster), person, output, now=_time(now), replace=replace)
+        if json:
+            told = {"path": str(given.path), "server": given.server, "user": given.user, "groups": given.groups}
+            _print_json(told | {"expires": given.expires.isoformat(), "notes": given.notes})
+            return
+        for note in given.notes:
+            _console(stderr=True).print(note, highlight=False)
+        console = _console()
+        console.print(f"{given.user} in {', '.join(given.groups)} at {given.server}", highlight=False)
+        console.print(f"until {given.expires:%Y-%m-%d %H:%M:%S} UTC", highlight=False)
+        console.print(f"export KUBECONFIG={shlex.quote(str(given.path))}", highlight=False)
+
+    return _task(
+        kubeconfig,
+        iterable=["group"],
+        cluster=_CLUSTER,
+        user="the user's name (default: who runs this)",
+        group=f"a group that RBAC knows, several times for several (default: {ADMINISTRATORS})",
+        hours="how long it is good for, a number up to 1",
+        output="the file to write (default: <cluster>.kubeconfig in the user's folder in memory)",
+        replace="a file that is there may go",
+        now=_NOW,
+        json=_JSON,
     )
 
 

@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass
 from importlib import metadata
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kharden import lab as lab_nodes
-from kharden import ssh, supply
+from kharden import personal, ssh, supply
 from kharden.apply.cluster import apply as apply_build
 from kharden.artifacts.store import cache_root
 from kharden.buildlock import held
@@ -33,7 +34,6 @@ from kharden.spec.load import load as load_spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from kharden.apply.runner import ApplyResult
     from kharden.observe.host_keys import HostKey
@@ -179,6 +179,16 @@ def _open_secrets(
 def _told(made: Sequence[Path]) -> tuple[str, ...]:
     """A plain word about new identities: without them nothing of this cluster can be opened again."""
     return tuple(f"{path}: made; back it up, without it the store can never be opened again" for path in made)
+
+
+def give_kubeconfig(
+    place: Place, person: personal.Person, output: str | None, *, now: datetime, replace: bool
+) -> personal.Given:
+    """Write a person's kubeconfig, good for an hour at most."""
+    path = Path(output).absolute() if output else personal.default_path(os.environ, place.cluster)
+    if not replace:
+        personal.require_free(path)
+    return personal.give(make_plan(place), place.secrets, person, path, now)
 
 
 def agree_to_apply(place: Place, consent: Callable[[Sequence[str]], bool]) -> None:

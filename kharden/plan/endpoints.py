@@ -50,3 +50,12 @@ def no_sans(plan: ClusterPlan, node: NodePlan) -> Sans:  # noqa: ARG001  # every
 def bracketed(address: IPAddress) -> str:
     """An address as a URL's host: IPv6 in brackets (RFC 3986, 3.2.2)."""
     return f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004  # IP version 6
+
+
+def people_server(plan: ClusterPlan) -> str:
+    """The API as people reach it: the first of the external names, else the first control plane itself.
+
+    The balancer of a node listens on that node's loopback, where no person is.
+    """
+    host = plan.external[0] if plan.external else str(plan.control_planes[0].address)
+    return f"https://{f'[{host}]' if ':' in host else host}:{API_PORT}"

@@ -8,6 +8,8 @@ from typing import Literal
 
 IPNetwork = IPv4Network | IPv6Network
 
+# The group of people with a certificate of an hour; bound to cluster-admin.
+ADMINISTRATORS = "kharden:administrators"
 # On every object that kharden applies, and on which it is; together with the field manager they say what it may remove.
 MANAGED_LABEL = "app.kubernetes.io/managed-by"
 MANAGER = "kharden"

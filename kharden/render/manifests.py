@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from kharden.plan.objects import MANAGED_LABEL, MANAGER, OBJECT_NAME, PLACED_ANNOTATION, TAINTS_RECORD
+from kharden.plan.objects import ADMINISTRATORS, MANAGED_LABEL, MANAGER, OBJECT_NAME, PLACED_ANNOTATION, TAINTS_RECORD
 from kharden.render.text import render
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def cluster_manifests(plan: ClusterPlan) -> tuple[Manifest, ...]:
     own = {"managed_label": MANAGED_LABEL, "manager": MANAGER, "placed_annotation": PLACED_ANNOTATION}
     files: dict[str, dict[str, object]] = {
         "namespaces.yaml": {"namespaces": plan.namespaces, "version": f"v{plan.minor}"},
+        "administrators.yaml": {"group": ADMINISTRATORS},
         "service-accounts.yaml": {"namespaces": plan.namespaces},
         "network-policies.yaml": {"namespaces": [_closed(one) for one in plan.namespaces if one.default_deny]},
         "quotas.yaml": {"namespaces": [_bounded(one) for one in plan.namespaces], "name": OBJECT_NAME},

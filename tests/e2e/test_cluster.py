@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.unit.render.programs import found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +39,7 @@ ROLES = {
       ssh: {user: admin, port: 2222, jumpHost: bastion}
   jumpHosts:
     - {name: bastion, address: 10.81.0.5, user: jump}
-  access: {ssh: [10.81.0.5/32]}
+  access: {ssh: [10.81.0.5/32], api: [10.81.0.1/32]}
 """,
 }
 KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
@@ -263,7 +266,7 @@ def test_a_pod_resolves_a_service_and_reaches_a_pod_of_the_other_node(
 
 def test_a_node_is_reached_the_way_that_its_spec_names_and_no_other(site: Path, node: Run) -> None:
     for name, user in (("cp1", "root"), ("w1", "admin")):
-        logins = node(name, "journalctl --unit=ssh --grep=Accepted --output=cat").stdout.splitlines()
+        logins = node(name, "journalctl --unit=ssh --grep='Accepted publickey' --output=cat").stdout.splitlines()
         assert logins
         assert [line for line in logins if f"publickey for {user} from 10.81.0.5 " not in line] == []
     assert "no listener" in node("w1", "ss --listening --tcp --numeric | grep ':22 ' || echo no listener").stdout
@@ -384,6 +387,51 @@ def test_a_pod_does_not_reach_the_machines_metadata(
     assert "w1: Run services" in kharden("plan", status=2).stdout
     kharden("apply", "--yes")
     assert node("w1", f"{published} {TRY_METADATA}").stdout == "dropped\n"
+
+
+CLIENT_CA = "/etc/kubernetes/pki/client-ca.crt"
+ONLY_THE_CLUSTERS = f"""
+import pathlib
+path = pathlib.Path("{CLIENT_CA}")
+first, mark, _ = path.read_text().partition("-----END CERTIFICATE-----\\n")
+path.with_suffix(".new").write_text(first + mark)
+path.with_suffix(".new").rename(path)
+"""
+
+
+def test_a_person_reaches_the_api_for_an_hour_at_most_and_until_that_is_revoked(
+    site: Path, kharden: Run, node: Run
+) -> None:
+    path = site / "jane.kubeconfig"
+    kubectl = [found()["kubectl"], "--kubeconfig", str(path), "--request-timeout=10s"]
+
+    def asked(*arguments: str) -> str:
+        done = subprocess.run([*kubectl, *arguments], capture_output=True, text=True, check=False, timeout=60)
+        return done.stdout + done.stderr
+
+    def given(*arguments: str) -> None:
+        kharden("kubeconfig", "--user", "jane", "--output", str(path), "--replace", *arguments)
+
+    given()
+    assert path.stat().st_mode & 0o777 == 0o600
+    who = json.loads(asked("auth", "whoami", "--output=json"))["status"]["userInfo"]
+    assert (who["username"], set(who["groups"])) == ("jane", {"kharden:administrators", "system:authenticated"})
+    assert asked("auth", "can-i", "*", "*", "--all-namespaces").splitlines()[-1] == "yes"
+    assert "is there already" in kharden("kubeconfig", "--output", str(path), status=1).stderr
+    given("--group", "strangers")
+    assert "no" in asked("auth", "can-i", "list", "secrets").splitlines()[-1]
+    given("--now", (datetime.now(UTC) - timedelta(hours=2)).isoformat())
+    assert "Unauthorized" in asked("get", "namespaces")
+    given("--hours", "0.5")
+    assert "kube-system" in asked("get", "namespaces")
+    node("cp1", f"cp --preserve {CLIENT_CA} /root/both.crt")
+    node("cp1", "python3 -", text=ONLY_THE_CLUSTERS)
+    try:
+        # The API server looks at the file again once a minute, or as soon as it is told that it has changed.
+        wait_for(lambda: "Unauthorized" in asked("get", "namespaces"), "the people's authority is taken away")
+    finally:
+        node("cp1", f"mv /root/both.crt {CLIENT_CA}")
+    wait_for(lambda: "kube-system" in asked("get", "namespaces"), "it is back")
 
 
 STATE = """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INSTALLED = cli.collection(Path("/nowhere"), default_cluster=None)
 CONTRACT = {
-    *("validate", "render", "plan", "apply", "verify", "hosts.scan"),
+    *("validate", "render", "plan", "apply", "verify", "kubeconfig", "hosts.scan"),
     *("lab.up", "lab.down", "lab.status", "lab.shell"),
     *("artifacts.fetch", "artifacts.bundle", "artifacts.verify"),
 }
