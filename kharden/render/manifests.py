@@ -11,7 +11,7 @@ from kharden.render.text import render
 
 if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan, NodePlan
-    from kharden.plan.objects import FlowPlan, NamespacePlan
+    from kharden.plan.objects import FlowPlan, LimitsPlan, NamespacePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,43 @@ def manifest_location(manifest: Manifest) -> str:
 def cluster_manifests(plan: ClusterPlan) -> tuple[Manifest, ...]:
     """Namespaces with their Pod Security labels and everything that hardens them, and the marks of nodes."""
     own = {"managed_label": MANAGED_LABEL, "manager": MANAGER, "placed_annotation": PLACED_ANNOTATION}
+    closed = [one for one in plan.namespaces if one.default_deny]
     files: dict[str, dict[str, object]] = {
-        "namespaces.yaml": {"namespaces": plan.namespaces, "version": f"v{plan.minor}"},
+        "namespaces.yaml": {"namespaces": [_labelled(one) for one in plan.namespaces], "version": f"v{plan.minor}"},
         "administrators.yaml": {"group": ADMINISTRATORS},
         "service-accounts.yaml": {"namespaces": plan.namespaces},
-        "network-policies.yaml": {"namespaces": [_closed(one) for one in plan.namespaces if one.default_deny]},
-        "quotas.yaml": {"namespaces": [_bounded(one) for one in plan.namespaces], "name": OBJECT_NAME},
+        "network-policies.yaml": {
+            "denials": [_head("NetworkPolicy", one, "default-deny") for one in closed],
+            "lookups": [_head("NetworkPolicy", one, "allow-dns") for one in closed],
+            "flows": [_head("NetworkPolicy", one, flow.name) | _flow(flow) for one in closed for flow in one.flows],
+        },
+        "quotas.yaml": {
+            "quotas": [
+                _head("ResourceQuota", one, OBJECT_NAME) | {"hard": dict(one.quota)}
+                for one in plan.namespaces
+                if one.quota
+            ],
+            "ranges": [
+                _head("LimitRange", one, OBJECT_NAME) | _limits(one.limits) for one in plan.namespaces if one.limits
+            ],
+        },
         "nodes.yaml": {"nodes": [_marked(node) for node in plan.nodes], "taints_record": TAINTS_RECORD},
     }
     return tuple(Manifest(name, render(f"cluster/{name}", own | values)) for name, values in files.items())
 
 
-def _closed(namespace: NamespacePlan) -> dict[str, object]:
-    return {"name": namespace.name, "flows": [_flow(flow) for flow in namespace.flows]}
+def _labelled(namespace: NamespacePlan) -> dict[str, object]:
+    return {
+        "name": namespace.name,
+        "reason": namespace.reason,
+        "pod_security": namespace.pod_security,
+        "placed": f"Namespace//{namespace.name}",
+    }
+
+
+def _head(kind: str, namespace: NamespacePlan, name: str) -> dict[str, object]:
+    placed = f"{kind}/{namespace.name}/{name}"
+    return {"kind": kind, "namespace": namespace.name, "name": name, "placed": placed}
 
 
 def _flow(flow: FlowPlan) -> dict[str, object]:
@@ -54,8 +78,7 @@ def _flow(flow: FlowPlan) -> dict[str, object]:
         exceptions = {"except": [str(one) for one in block.exceptions]} if block.exceptions else {}
         peers.append({"ipBlock": {"cidr": str(block.network)} | exceptions})
     return {
-        "name": flow.name,
-        "type": flow.direction.capitalize(),
+        "types": [flow.direction.capitalize()],
         "direction": flow.direction,
         "side": "from" if flow.direction == "ingress" else "to",
         "peers": peers,
@@ -63,13 +86,8 @@ def _flow(flow: FlowPlan) -> dict[str, object]:
     }
 
 
-def _bounded(namespace: NamespacePlan) -> dict[str, object]:
-    limits = namespace.limits
-    return {
-        "name": namespace.name,
-        "hard": dict(namespace.quota),
-        "limits": {name: dict(getattr(limits, name)) for name in ("default", "request", "largest")} if limits else None,
-    }
+def _limits(limits: LimitsPlan) -> dict[str, object]:
+    return {name: dict(getattr(limits, name)) for name in ("default", "request", "largest")}
 
 
 def _marked(node: NodePlan) -> dict[str, object]:

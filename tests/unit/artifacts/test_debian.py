@@ -149,7 +149,7 @@ def test_merging_settles_and_never_leaves_the_root(path: str) -> None:
 def test_apt_brings_what_kube_proxy_needs(tmp_path: Path, store: Store) -> None:
     if shutil.which("apt-get") is None:
         pytest.skip("no apt-get: not a Debian machine")
-    (wanted,) = (image.debian for image in lock.load().images if image.debian)
+    wanted = next(image.debian for image in lock.load().images if image.debian)
     found = debian.packages(wanted, NATIVE, store, tmp_path)
     assert {"conntrack", "libc6", "netbase", "nftables"} <= {package.name for package in found}
     files = debian.files(wanted, NATIVE, found, store)

@@ -248,8 +248,8 @@ CHANGES: tuple[Change, ...] = (
     (
         "the Pod Security Standard",
         lambda plan: replace(plan, admission=replace(plan.admission, pod_security="privileged")),
-        {"/etc/kharden/api/admission.yaml", "namespaces.yaml"},
-        {"namespaces.yaml"},
+        {"/etc/kharden/api/admission.yaml"},
+        set(),
     ),
     (
         "ports",
@@ -304,7 +304,7 @@ def test_one_node_more_changes_only_routes_and_rules_on_the_others(
     routes = {f"{node.name}:/etc/systemd/system/kharden-routes.service" for node in plan.nodes}
     ansible = {"ansible:hosts.yaml", "ansible:known_hosts", "ansible:ssh_config"}
     rules = {f"{node.name}:/etc/nftables.d/kharden.nft" for node in plan.nodes}
-    assert {name for name in found if not name.startswith("w9:")} == routes | rules | ansible
+    assert {name for name in found if not name.startswith("w9:")} == routes | rules | ansible | {"cluster:nodes.yaml"}
 
 
 def test_a_new_key_is_a_new_file_and_a_new_digest(plan: ClusterPlan) -> None:
