@@ -30,6 +30,7 @@ class FromPlan(Enum):
     AUDIT_MAX_SIZE = "spec.audit.maxSizeMB"
     POD_PIDS_LIMIT = "spec.kubelet.podPidsLimit"
     IMAGE_VERIFICATION = "spec.kubelet.imagePullCredentialsVerificationPolicy, or the preset's if that is stricter"
+    OWN_IMAGES = "the cluster's own images"
     ADMISSION_PLUGINS = "the preset's plugins and spec.admission.plugins"
     SSH_PORT = "the node's ssh.port"
 

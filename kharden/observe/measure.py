@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from kharden.controls.checks import Check
     from kharden.plan.model import ClusterPlan
 
+_REGISTRY = "registry.k8s.io"
+_OWN_IMAGES = (
+    *("coredns/coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"),
+    "pause",
+)
+
 
 def asked_of(plan: ClusterPlan, check: Check) -> bool:
     """Whether a check concerns this cluster: some only follow from a standard or a layer that it need not have."""
@@ -41,3 +47,10 @@ def image_verification(plan: ClusterPlan) -> presets.ImageVerification:
 def encrypted_resources(plan: ClusterPlan) -> tuple[str, ...]:
     """Resources that must lie encrypted in etcd."""
     return tuple(dict.fromkeys((*plan.encryption.resources, *presets.ENCRYPTED_RESOURCES.least(plan.preset))))
+
+
+def own_images(plan: ClusterPlan) -> tuple[str, ...]:
+    """Which images the kubelet may be told not to verify, as its minor understands it: those that apply brings."""
+    if not plan.contract.lists_images_by_name:
+        return (f"{_REGISTRY}/*",)
+    return tuple(f"{_REGISTRY}/{name}" for name in _OWN_IMAGES)

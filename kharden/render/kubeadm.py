@@ -86,6 +86,13 @@ def _as_extra_args(flags: tuple[Argument, ...]) -> list[dict[str, str]]:
     return [{"name": flag.name, "value": flag.value} for flag in flags]
 
 
+def own_images(plan: ClusterPlan, repositories: Sequence[str]) -> tuple[str, ...]:
+    """How the kubelet is told which images are the cluster's own, as narrowly as its minor understands."""
+    if plan.contract.lists_images_by_name:
+        return tuple(sorted(repositories))
+    return tuple(sorted({f"{repository.partition('/')[0]}/*" for repository in repositories}))
+
+
 def _kubelet(plan: ClusterPlan, node: NodePlan, repositories: Sequence[str]) -> bytes:
     own = plan.kubelet
     # The kubelet refuses a list under any other policy.
@@ -104,7 +111,7 @@ def _kubelet(plan: ClusterPlan, node: NodePlan, repositories: Sequence[str]) -> 
             "container_log_max_size": own.container_log_max_size,
             "container_log_max_files": own.container_log_max_files,
             "image_verification": own.image_verification,
-            "verified_by_us": sorted(repositories) if listed else [],
+            "verified_by_us": own_images(plan, repositories) if listed else (),
             "protect_kernel_defaults": node.runtime.kernel_settings,
             "cgroup_driver": node.runtime.cgroup_driver,
             "fail_cgroup_v1": node.runtime.cgroup_version != 1,

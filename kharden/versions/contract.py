@@ -50,6 +50,14 @@ class Contract:
         """`--tls-curve-preferences` and the kubelet's `tlsCurvePreferences` exist (new in 1.36, KEP-5707's flags)."""
         return self._since(36)
 
+    @property
+    def lists_images_by_name(self) -> bool:
+        """The kubelet's preloadedImagesVerificationAllowlist finds `registry/name`, whatever the tag (since 1.36).
+
+        1.35 compares such an entry with the name and the tag together, so that only `registry/*` ever matches.
+        """
+        return self._since(36)
+
     def _since(self, number: int) -> bool:
         """Whether this is 1.`number` or a later one."""
         return (self.major, self.number) >= (1, number)

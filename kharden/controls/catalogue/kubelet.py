@@ -22,13 +22,6 @@ _FILE_ONLY = (
 )
 
 # Images that are brought to nodes, by their repositories: nobody pulls them, so there is no credential to show.
-_OWN_IMAGES = tuple(
-    f"registry.k8s.io/{name}"
-    for name in (
-        *("coredns/coredns", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"),
-        "pause",
-    )
-)
 
 
 def _control(identifier: str, title: str, severity: Severity, *checks: Check) -> Control:
@@ -115,7 +108,7 @@ CONTROLS = (
         "A pod gets an image that is already on the node only if it could pull it itself",
         "medium",
         KubeletSetting(("imagePullCredentialsVerificationPolicy",), FromPlan.IMAGE_VERIFICATION),
-        KubeletSettingWithin(("preloadedImagesVerificationAllowlist",), _OWN_IMAGES, may_be_empty=True),
+        KubeletSettingWithin(("preloadedImagesVerificationAllowlist",), FromPlan.OWN_IMAGES, may_be_empty=True),
     ),
     _control(
         "kubelet-protects-kernel-settings",

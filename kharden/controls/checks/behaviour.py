@@ -72,7 +72,7 @@ class KubeletSettingWithin:
     """A list that the running kubelet reports of itself: no item but these, and one at least unless `may_be_empty`."""
 
     path: tuple[str, ...]
-    items: tuple[str, ...]
+    items: tuple[str, ...] | FromPlan
     may_be_empty: bool = False
 
 

@@ -49,8 +49,9 @@ def kubelet_setting_within(check: KubeletSettingWithin, view: View) -> Iterator[
     found = _setting(check.path, view)
     value = found[0] if found else []
     items = [str(item) for item in value] if isinstance(value, list) else [str(value)]
-    expected = f"kubelet {'.'.join(check.path)} with nothing but {', '.join(check.items)}"
-    right = set(items) <= set(check.items) and (bool(items) or check.may_be_empty)
+    allowed = str(resolve(check.items, view)).split(",") if isinstance(check.items, FromPlan) else check.items
+    expected = f"kubelet {'.'.join(check.path)} with nothing but {', '.join(allowed)}"
+    right = set(items) <= set(allowed) and (bool(items) or check.may_be_empty)
     yield Finding(expected, ", ".join(items) or "not said", right)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kharden.controls import FromPlan
-from kharden.observe.measure import image_verification
+from kharden.observe.measure import image_verification, own_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,7 @@ def resolve(value: FromPlan, view: View) -> str | int:
         FromPlan.AUDIT_MAX_SIZE: view.plan.audit.max_size_mb,
         FromPlan.POD_PIDS_LIMIT: view.plan.kubelet.pod_pids_limit,
         FromPlan.IMAGE_VERIFICATION: image_verification(view.plan),
+        FromPlan.OWN_IMAGES: ",".join(own_images(view.plan)),
         FromPlan.ADMISSION_PLUGINS: ",".join(view.plan.admission.plugins),
         FromPlan.SSH_PORT: view.node.ssh.port,
     }

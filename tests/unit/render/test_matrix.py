@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from kharden.artifacts import lock
+from kharden.observe.measure import own_images
 from kharden.spec.presets import Preset
 from kharden.versions.contract import SUPPORTED, Contract
 from tests.unit.plan.planner import Planner
@@ -260,3 +261,16 @@ def test_key_exchanges_are_named_exactly_where_programs_can_be_told(plane: Contr
         [*argv, "--tls-curve-preferences=29", "--version"], capture_output=True, text=True, check=False, timeout=60
     )
     assert (told.returncode == 0) is known
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_own_images_are_listed_as_that_kubelet_finds_them(version: str, tmp_path: Path) -> None:
+    plan = Shape(version, 1, "IPv4").plan(tmp_path / "test")
+    configuration = list(yaml.safe_load_all(text(rendered(plan), "n11", INIT)))
+    (found,) = [one for one in configuration if one["kind"] == "KubeletConfiguration"]
+    listed = set(found["preloadedImagesVerificationAllowlist"])
+    assert listed == set(own_images(plan))
+    for image in lock.load().kubernetes(version).images:
+        # pkg/kubelet/images/pullmanager/image_pull_policies.go: 1.35 compares with the tag, later ones without it.
+        name = image.reference.rpartition(":")[0] if plan.contract.lists_images_by_name else image.reference
+        assert name in listed or any(entry.endswith("/*") and name.startswith(entry[:-1]) for entry in listed)
