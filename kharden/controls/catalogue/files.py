@@ -153,7 +153,8 @@ CONTROLS = (
         CONTROL_PLANE,
         (
             FileAttributes(("/var/lib/etcd",), 0o700, "etcd", "etcd"),
-            FileAttributes(("/var/lib/etcd/**/*",), 0o700, "etcd", "etcd"),
+            # etcd makes its snapshots (member/snap/*.snap) 0644; nobody else gets past the folder above (V-242459).
+            FileAttributes(("/var/lib/etcd/**/*",), 0o744, "etcd", "etcd"),
         ),
     ),
     Control(
