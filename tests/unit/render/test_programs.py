@@ -223,7 +223,22 @@ def sshd(folder: Path, content: str) -> subprocess.CompletedProcess[str]:
     return run(program, "-T", "-h", key, "-f", config, "-C", place)
 
 
+@pytest.fixture
+def sshd_folder() -> Iterator[None]:
+    """What sshd's unit makes when it starts, where nobody has started it."""
+    folder = Path("/run/sshd")
+    absent = not folder.exists()
+    if absent and os.geteuid() != 0:
+        pytest.skip("needs /run/sshd: start sshd, or be root")
+    if absent:
+        folder.mkdir(mode=0o755)
+    yield
+    if absent:
+        folder.rmdir()
+
+
 @pytest.mark.programs
+@pytest.mark.usefixtures("sshd_folder")
 def test_sshd_takes_its_settings_and_would_not_take_something_else(build: Build, tmp_path: Path) -> None:
     for node, content in texts(build, SSHD_DROP_IN).items():
         done = sshd(tmp_path, content)
