@@ -32,6 +32,8 @@ def _changes(lab: Lab) -> Iterator[HostChange]:
     yield HostChange(
         "interface", bridge, "", f"a bridge with {lab.gateway}/{lab.subnet.prefixlen}", "lab.down removes it"
     )
+    for name, value in sysctls.below_limits().items():
+        yield HostChange("sysctl", name, sysctls.read(name) or "", value, "nodes share it; lab.down puts it back")
     for name, value in sysctls.KUBELET.items():
         now = sysctls.read(name)
         if now is not None and now != value:

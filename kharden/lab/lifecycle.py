@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kharden.errors import InputError, RefusedError
-from kharden.lab import cgroups, facts, leftovers, network, register, requirements
+from kharden.lab import cgroups, facts, leftovers, network, register, requirements, sysctls
 from kharden.lab.boot import check_reach, start_machine, wait_ready
 from kharden.lab.disk import has_disk, make_disk, update_hosts
 from kharden.lab.keys import make_keys
@@ -60,6 +60,7 @@ def up(lab: Lab, progress: Progress) -> LabFacts:
         _install_packages(lab, progress)
         tree = ensure_tree(lab.suite, state_folder(lab.name) / "tree.log", progress)
         load_modules(missing_modules())
+        sysctls.raise_limits()
         network.make_bridge(lab)
         _start_nodes(lab, tree, progress)
         return facts.collect(lab)

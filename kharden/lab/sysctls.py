@@ -39,6 +39,10 @@ KUBELET = {
     "kernel.keys.root_maxbytes": "25000000",
 }
 
+# Limits for each user, and every node's root is the same one: systemd, kubelet and containerd of a node hold about
+# thirty inotify instances, and a kubelet that gets none ends with "too many open files".
+LIMITS = {"fs.inotify.max_user_instances": "1024"}
+
 
 def read_all(root: Path = _ROOT) -> dict[str, str]:
     """Every writable sysctl that nodes and host share, by path below /proc/sys."""
@@ -54,6 +58,19 @@ def read_all(root: Path = _ROOT) -> dict[str, str]:
 def read(name: str) -> str | None:
     """One sysctl by its dotted name; None where this kernel has none of it."""
     return _read(_ROOT / name.replace(".", "/"))
+
+
+def below_limits() -> dict[str, str]:
+    """The limits that are too low here for several nodes, with the value that they shall have."""
+    found = {name: read(name) for name in LIMITS}
+    return {name: LIMITS[name] for name, value in found.items() if value is not None and int(value) < int(LIMITS[name])}
+
+
+def raise_limits() -> None:
+    """Raise what is too low; where the kernel refuses it, nodes have what there is."""
+    for name, value in below_limits().items():
+        with suppress(OSError):
+            (_ROOT / name.replace(".", "/")).write_text(value, encoding="ascii")
 
 
 def put_back(values: Mapping[str, str], root: Path = _ROOT) -> tuple[str, ...]:

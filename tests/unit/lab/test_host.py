@@ -52,16 +52,30 @@ def test_a_name_taken_by_an_interface_that_is_no_bridge_is_refused(
 # What changes on the host
 
 
+FOUND = {"kernel.panic": "1", "vm.overcommit_memory": "1", "fs.inotify.max_user_instances": "128"}
+
+
+def test_limits_are_raised_and_never_lowered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "fs/inotify/max_user_instances"
+    limit.parent.mkdir(parents=True)
+    monkeypatch.setattr(sysctls, "_ROOT", tmp_path)
+    for before, after in (("128", "1024"), ("8192", "8192")):
+        limit.write_text(before)
+        sysctls.raise_limits()
+        assert limit.read_text() == after
+
+
 def test_changes_name_the_bridge_and_each_sysctl_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "missing_packages", lambda: ("debootstrap",))
     monkeypatch.setattr(changes, "missing_modules", lambda: ("br_netfilter",))
     monkeypatch.setattr(changes, "has_link", lambda _: False)
-    monkeypatch.setattr(sysctls, "read", {"kernel.panic": "1", "vm.overcommit_memory": "1"}.get)
+    monkeypatch.setattr(sysctls, "read", FOUND.get)
     told = [(change.kind, change.name, change.before, change.after) for change in changes.host_changes(LAB)]
     assert told == [
         ("package", "debootstrap", "", "installed"),
         ("module", "br_netfilter", "", "loaded"),
         ("interface", "kh-devlab", "", "a bridge with 10.78.0.1/24"),
+        ("sysctl", "fs.inotify.max_user_instances", "128", "1024"),
         ("sysctl", "kernel.panic", "1", "10"),
     ]
 
