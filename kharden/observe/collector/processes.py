@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _DELETED = " (deleted)"
 _TABLES = {"tcp": "tcp", "tcp6": "tcp", "udp": "udp", "udp6": "udp"}
+_READINGS = 3
 # States in /proc/net (include/net/tcp_states.h): a TCP socket that listens, a UDP socket without a peer.
 _WAITING = {"tcp": "0A", "udp": "07"}
 
@@ -60,6 +62,16 @@ def _effective_user(folder: Path) -> int:
 
 def sockets() -> list[dict[str, Any]]:
     """Every waiting TCP and UDP socket of this network namespace and the programs that hold it."""
+    found: list[dict[str, Any]] = []
+    # Sockets and holders are two readings: what opens or closes in between seems to have no holder, but not each time.
+    for _ in range(_READINGS):
+        found = _sockets()
+        if all(entry["programs"] for entry in found):
+            break
+    return found
+
+
+def _sockets() -> list[dict[str, Any]]:
     holders = _holders()
     return [
         {"protocol": protocol, "address": address, "port": port, "programs": sorted(holders.get(inode, ()))}
@@ -90,14 +102,18 @@ def _holders() -> dict[str, set[str]]:
     """Inode of a socket → programs that have it open."""
     holders: dict[str, set[str]] = {}
     for folder in _folders():
-        try:
-            targets = [str(entry.readlink()) for entry in (folder / "fd").iterdir()]
-        except OSError:
-            continue  # it ended, or it may not be looked at: then its sockets have no holder, and are told so
-        for target in targets:
+        for target in _targets(folder):
             if target.startswith("socket:["):
                 holders.setdefault(target[8:-1], set()).add(_program(folder))
     return holders
+
+
+def _targets(folder: Path) -> Iterator[str]:
+    """What a process has open; nothing where it ended or may not be looked at: its sockets are then told without it."""
+    with suppress(OSError):
+        for entry in (folder / "fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                yield str(entry.readlink())
 
 
 def _folders() -> Iterator[Path]:

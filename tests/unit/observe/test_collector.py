@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from kharden.observe.collector import processes
 from kharden.observe.collector.cluster import how_stored
 from kharden.observe.collector.processes import decode_address
 from kharden.observe.shipping import program
@@ -200,6 +201,20 @@ def test_kubeconfig_without_its_credentials(tmp_path: Path) -> None:
         "credentials": [],
     }
     assert (seen[str(unsound)]["unverified"], seen[str(unsound)]["credentials"]) == (True, ["password", "token"])
+
+
+def test_a_socket_that_opens_while_it_looks_has_its_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    look, looks = processes._holders, [0]  # noqa: SLF001  # one of the two readings between which it opens
+
+    def holders() -> dict[str, set[str]]:
+        looks[0] += 1
+        return look() if looks[0] > 1 else {}
+
+    monkeypatch.setattr(processes, "_holders", holders)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        (found,) = (one for one in processes.sockets() if one["port"] == port and one["protocol"] == "tcp")
+    assert found["programs"]
 
 
 def test_processes_and_the_sockets_that_they_hold() -> None:
