@@ -91,6 +91,11 @@ def _named_in_chain(arguments: Sequence[str]) -> str | None:
     return named[0] if named else None
 
 
+def _is_chained(task: str) -> bool:
+    """Whether this chain has the task; a cluster may have its name."""
+    return any(word == task and before != "--cluster" for before, word in pairwise(("", *sys.argv[1:])))
+
+
 def _guarded(body: Callable[Concatenate[Context, P], None]) -> Callable[Concatenate[Context, P], None]:
     """An error of ours is one line and an exit status; a traceback is a bug."""
 
@@ -196,7 +201,7 @@ def _render(site: _Site) -> Task[Any]:
         """Write build/<cluster>/ from cluster.yaml."""
         place = site.place(cluster)
         with _reporter(as_json=json) as reporter:
-            if "apply" in sys.argv[1:]:  # in this chain: what it needs is asked now, not after a long build
+            if _is_chained("apply"):  # in this chain: what it needs is asked now, not after a long build
                 asking = _asking(yes="--yes" in sys.argv[1:], reporter=reporter)
                 site.agreed = commands.agree_to_lab(place, asking)
             rendered = commands.render(place, reporter, now=_time(now))

@@ -136,8 +136,13 @@ class NetworkPlan:
 
     @property
     def routed(self) -> bool:
-        """Whether it is kharden's own."""
+        """Whether it is kharden's own, which enforces no NetworkPolicy."""
         return self.plugin == "routed"
+
+    @property
+    def brought(self) -> bool:
+        """Whether apply brings one: without a network no node becomes ready, and DNS waits for one."""
+        return self.plugin != "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,17 +246,11 @@ class ClusterPlan:
     lab: bool
     jump_hosts: tuple[JumpHostPlan, ...] = ()
     namespaces: tuple[NamespacePlan, ...] = ()
-    network_plugin: str = "routed"
 
     @property
     def endpoint(self) -> str:
         """host:port of the local balancer."""
         return f"{self.endpoint_host}:{self.endpoint_port}"
-
-    @property
-    def policies_unenforced(self) -> bool:
-        """Whether the chosen network says of itself that it enforces no NetworkPolicy."""
-        return self.network_plugin == "routed"
 
     @property
     def contract(self) -> Contract:

@@ -51,8 +51,8 @@ def inventory(plan: ClusterPlan, nodes: tuple[NodeFiles, ...], manifests: tuple[
             "children": {group: {"hosts": {name: {} for name in names}} for group, names in groups.items()},
             "vars": {
                 "kharden_manifests": list(manifests),
-                # With a plugin of the user's own, nodes aren't ready before it is installed.
-                "kharden_network": plan.network.plugin,
+                "kharden_network_routed": plan.network.routed,
+                "kharden_network_brought": plan.network.brought,
                 "kharden_serving": [_serving(node) for node in plan.nodes],
             },
         }

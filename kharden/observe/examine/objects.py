@@ -153,7 +153,7 @@ def policies_enforced(_: PoliciesEnforced, view: View) -> Iterator[Finding]:
         seen = answers.at(target).text()
         if target != DENIED:
             yield Finding(f"{target}: connected", seen, seen == "connected")
-        elif seen == "connected" and view.plan.policies_unenforced:
+        elif seen == "connected" and view.plan.network.routed:
             reason = f"{seen}: spec.network.plugin has no enforcement, so nothing keeps pods apart"
             yield Finding(f"{target}: no answer", reason, ok=None, chosen=True)
         else:

@@ -277,3 +277,17 @@ def _with_a_lie(data: st.DataObject, value: Any) -> Any:  # noqa: ANN401  # JSON
 )
 def test_flags(command_line: str, expected: dict[str, list[str]]) -> None:
     assert flags(command_line) == expected
+
+
+def test_policies_that_nobody_enforces_fail_unless_the_network_was_chosen_so(
+    plan: ClusterPlan, snapshot: Snapshot, nodes: dict[str, Any], digests: dict[str, str]
+) -> None:
+    identifier = "network-policies-enforced"
+    answers = nodes["cp1"]["cluster"]["pod"]
+    (denied,) = (target for target, answer in answers.items() if "9153" in target)
+    answers[denied] = "connected"
+    (chosen,) = (one for one in _examine(plan, snapshot, digests, identifier) if "9153" in one.expected)
+    assert (chosen.ok, chosen.chosen) == (None, True)
+    other = replace(plan, network=replace(plan.network, plugin="manifest"))
+    (found,) = (one for one in _examine(other, snapshot, digests, identifier) if "9153" in one.expected)
+    assert (found.ok, found.observed) == (False, "connected")

@@ -41,7 +41,8 @@ def test_without_a_plugin_there_is_none_of_ours(tmp_path: Path) -> None:
         assert "cni0" not in content
         assert "ip saddr $pods4 accept" in content
     inventory = yaml.safe_load(build.ansible["hosts.yaml"].replace(b"!unsafe", b""))
-    assert inventory["all"]["vars"]["kharden_network"] == "none"
+    found = inventory["all"]["vars"]
+    assert (found["kharden_network_routed"], found["kharden_network_brought"]) == (False, False)
 
 
 @pytest.mark.parametrize(("plugin", "hands_out"), [("routed", "false"), ("none", "true")])
