@@ -287,7 +287,7 @@ def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = F
     _require_keys(cluster)
     plan = make_plan(place)
     reporter.phase("Observe the nodes")
-    snapshot = collect(plan, passive=passive, now=now)
+    snapshot = collect(plan, supply.pause_image(plan), passive=passive, now=now)
     reporter.phase("Run the state suite")
     observations = suite.run(plan, snapshot, supply.locked_digests(plan), _known_authorities(place))
     report = judge(plan, observations, cluster.spec.waivers, now)

@@ -87,6 +87,12 @@ def locked_digests(plan: ClusterPlan) -> dict[str, dict[str, str]]:
     return {each: expected(plan.kubernetes, each, plan.artifacts, store=store) for each in architectures(plan)}
 
 
+def pause_image(plan: ClusterPlan) -> str:
+    """The image that every node has, since the network of each of its pods lives in it."""
+    images = load_lock().kubernetes(plan.kubernetes).images
+    return next(str(image.reference) for image in images if "pause" in image.programs.values())
+
+
 def architectures(plan: ClusterPlan) -> tuple[Architecture, ...]:
     """Those of the nodes, each once."""
     return tuple(sorted({node.architecture for node in plan.nodes}))

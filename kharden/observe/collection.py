@@ -5,35 +5,35 @@ from __future__ import annotations
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from kharden.errors import RemoteError
+from kharden.observe import scratch
 from kharden.observe.attempts import CONTROLLER
 from kharden.observe.collector import reach
 from kharden.observe.connection import connections
-from kharden.observe.facts import Snapshot
-from kharden.observe.request import attempts, request, scratch_pods
+from kharden.observe.facts import Facts, Snapshot
+from kharden.observe.request import attempts, request
 from kharden.observe.shipping import program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from kharden.observe.connection import Connection
     from kharden.plan.model import ClusterPlan, NodePlan
 
-_SECONDS = 180.0
+# Pods to connect from have two minutes to start, and everything may be slow.
+_SECONDS = 300.0
 _WORKERS_PER_CPU = 8
 _DOCUMENT_LIMIT = 64 << 20
 
 
-def collect(plan: ClusterPlan, *, passive: bool = False, now: datetime) -> Snapshot:
+def collect(plan: ClusterPlan, pause_image: str, *, passive: bool = False, now: datetime) -> Snapshot:
     """Every node's facts. A node that can't be looked at has the reason in its place, and is judged "unknown".
 
     Args:
         plan: the cluster.
+        pause_image: what pods to connect from are made of; every node has it.
         passive: write nothing and try no pod.
         now: the time of the run; the snapshot's is that, and what the collecting took.
 
@@ -41,29 +41,39 @@ def collect(plan: ClusterPlan, *, passive: bool = False, now: datetime) -> Snaps
         IntegrityError: a node's ssh host key is not the pinned one; the run ends.
     """
     begun = time.monotonic()
-    workers = min(len(plan.nodes), _WORKERS_PER_CPU * (os.cpu_count() or 1))
+    # One more than nodes: the first control plane also makes the pods.
+    workers = min(len(plan.nodes) + 1, _WORKERS_PER_CPU * (os.cpu_count() or 1))
     tried = attempts(plan)
-    with connections(plan) as connection, ThreadPoolExecutor(workers) as pool, _places(connection, plan, passive):
-        own = pool.submit(_own_document, tried)
-        asked = {node.name: request(plan, node, tried, passive=passive) for node in plan.nodes}
-        found = pool.map(lambda node: _document(connection, node, asked[node.name]), plan.nodes)
-        documents = dict(zip((node.name for node in plan.nodes), found, strict=True))
-        documents[CONTROLLER] = own.result()
-    at = now.astimezone(UTC) + timedelta(seconds=round(time.monotonic() - begun))
-    return Snapshot(at, passive, documents)
-
-
-@contextmanager
-def _places(connection: Connection, plan: ClusterPlan, passive: bool) -> Iterator[None]:  # noqa: FBT001  # as it came
-    """Pods to connect from, for as long as they are needed; where none can be had, what needs them says so."""
     first = plan.control_planes[0]
-    if not passive:
-        _document(connection, first, scratch_pods(plan, make=True))
-    try:
-        yield
-    finally:
-        if not passive:
-            _document(connection, first, scratch_pods(plan, make=False))
+    with connections(plan) as connection, ThreadPoolExecutor(workers) as pool:
+        made = None if passive else pool.submit(_document, connection, first, scratch.making(plan, pause_image))
+        try:
+            own = pool.submit(_own_document, tried)
+            asked = [request(plan, node, tried, passive=passive) for node in plan.nodes]
+            documents = list(pool.map(lambda node, each: _document(connection, node, each), plan.nodes, asked))
+            pods = Facts(made.result(), first.name) if made else None
+            within = pool.map(lambda node: _within(connection, node, tried, pods), plan.nodes)
+            nodes = {
+                node.name: document if "error" in document else document | reached
+                for node, document, reached in zip(plan.nodes, documents, within, strict=True)
+            }
+        finally:
+            if made:
+                wait([made])  # what is being made would outlive its removal
+                _document(connection, first, scratch.removing(plan))
+    at = now.astimezone(UTC) + timedelta(seconds=round(time.monotonic() - begun))
+    return Snapshot(at, passive, {**nodes, CONTROLLER: own.result()})
+
+
+def _within(
+    connection: Connection, node: NodePlan, tried: dict[str, dict[str, Any]], pods: Facts | None
+) -> dict[str, Any]:
+    """What a node's pods reach."""
+    wanted = tried.get(node.name, {}).get("from_pod", {})
+    asked, lacking = scratch.asking(node, wanted, pods)
+    answer = _document(connection, node, asked)
+    failed = "error" in answer
+    return {key: answer if failed else answer.get(key) for key in asked["within_pods"]} | lacking
 
 
 def _own_document(tried: dict[str, dict[str, Any]]) -> dict[str, Any]:

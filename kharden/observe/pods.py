@@ -91,9 +91,9 @@ def _with(feature: PodFeature) -> dict[str, Any]:
     return tried
 
 
-def scratch_pod() -> dict[str, Any]:
-    """A pod that does nothing, to connect from; the collector puts node and image in."""
+def scratch_pod(image: str) -> dict[str, Any]:
+    """A pod that does nothing, to connect from; the collector puts name and node in. Nothing is ever pulled for it."""
     made = copy.deepcopy(_RESTRICTED)
-    made["spec"] |= {"nodeName": "NODE", "tolerations": [{"operator": "Exists"}], "terminationGracePeriodSeconds": 0}
-    made["spec"]["containers"][0] |= {"image": "IMAGE", "imagePullPolicy": "IfNotPresent"}
+    made["spec"] |= {"tolerations": [{"operator": "Exists"}], "terminationGracePeriodSeconds": 0}
+    made["spec"]["containers"][0] |= {"image": image, "imagePullPolicy": "Never"}
     return made

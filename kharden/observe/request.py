@@ -17,7 +17,7 @@ from kharden.observe.questions import (
     probe_question,
 )
 from kharden.observe.rules import TABLE
-from kharden.plan.endpoints import API_PORT, bracketed
+from kharden.observe.scratch import api_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,6 @@ _ETCDCTL = (
     f"--cert={_ETCD_PKI}/healthcheck-client.crt",
     f"--key={_ETCD_PKI}/healthcheck-client.key",
 )
-# How long a node's collector waits for a pod to connect from; one starts in two or three seconds.
-_POD_SECONDS = 20
 _AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
 # A question that has an event whatever the layers are, by its text.
 _ALWAYS_AUDITED = "a role is deleted"
@@ -71,9 +69,6 @@ ACTIVE = (
     kinds.BoundsEnforced,
     kinds.PoliciesEnforced,
 )
-# From a pod of the namespace default: text → host and port, which is allowed to it and which is not.
-ALLOWED, DENIED = "from a pod of default to DNS, port 53", "from a pod of default to DNS, port 9153 (metrics)"
-POLICY_TARGETS: dict[str, list[Any]] = {ALLOWED: ["dns", 53], DENIED: ["dns", 9153]}
 
 
 def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]], *, passive: bool) -> dict[str, Any]:
@@ -97,9 +92,7 @@ def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]],
         "probes": _probes(plan, node, passive=passive),
         "firewall": TABLE,
         "sshd": list(dict.fromkeys(("root", node.ssh.user))),
-        **tried.get(node.name, {"from_here": {}, "from_pod": {}}),
-        # A passive run makes no pod, so there is none to wait for.
-        "pod_seconds": 0 if passive else _POD_SECONDS,
+        "from_here": tried.get(node.name, {}).get("from_here", {}),
         "cluster": _cluster(plan, node, passive=passive) if node.role == "control-plane" else None,
     }
 
@@ -121,13 +114,6 @@ def _attempts(plan: ClusterPlan, target: NodePlan) -> Iterator[Attempt]:
             yield from reach_attempts(plan, target, port, check)
         elif isinstance(check, kinds.MetadataUnreached):
             yield from metadata_attempts(plan, target, check)
-
-
-def scratch_pods(plan: ClusterPlan, *, make: bool) -> dict[str, Any]:
-    """The request to the first control plane for pods to connect from, or to remove them again."""
-    api = _api(plan.control_planes[0])
-    nodes = [node.name for node in plan.nodes] if make else []
-    return {"scratch_pods": {"api": api, "nodes": nodes, "pod": pods.scratch_pod()}}
 
 
 def _checks(node: NodePlan) -> Iterator[kinds.Check]:
@@ -167,7 +153,7 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
     return {
         "node": node.name,
         "active": not passive,
-        "api": _api(node),
+        "api": api_of(node),
         "kubelets": [other.name for other in plan.nodes if settings_asker(plan, other) == node],
         "settings": [list(path) for path in settings_paths()],
         "pods": {}
@@ -175,7 +161,6 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
         else {pods.title(check): pods.pod(check) for check in own if isinstance(check, kinds.PodAdmission)},
         "specs": [check.path for check in own if isinstance(check, kinds.NamespaceObjects)],
         "trials": {} if passive else bounds.trials(plan),
-        "pod": {"body": pods.restricted(), "targets": POLICY_TARGETS} if node.first and not passive else None,
         "objects": [check.path for check in own if isinstance(check, kinds.ObjectsAbsent)],
         "etcd": list(_ETCDCTL),
         "stored": {name: stored_under(name) for name in encrypted_resources(plan)},
@@ -187,15 +172,6 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
             if isinstance(check, kinds.AuditLevel) and asked_of(plan, check)
         },
         "audited_last": _ALWAYS_AUDITED,
-    }
-
-
-def _api(node: NodePlan) -> dict[str, str]:
-    return {
-        "kubectl": "/usr/local/bin/kubectl",
-        "kubeconfig": "/etc/kubernetes/admin.conf",
-        # Its own API server, not whichever the balancer takes: each has a configuration of its own.
-        "server": f"https://{bracketed(node.address)}:{API_PORT}",
     }
 
 

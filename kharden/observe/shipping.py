@@ -9,8 +9,8 @@ from typing import Any
 _PACKAGE = "kharden.observe.collector"
 # In the order of their imports.
 _MODULES = (
-    *("files", "processes", "kernel", "firewall", "probes", "reach", "cluster", "audit", "scratch", "objects", "pod"),
-    "sshd",
+    *("files", "processes", "kernel", "firewall", "probes", "reach", "api", "cluster", "audit", "scratch", "objects"),
+    *("pod", "sshd"),
     "",
 )
 # Module by module, under the names that they have here, so that their imports of each other work there as well.

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from kharden.observe.collector import (
+    api,
     audit,
     cluster,
     files,
@@ -29,62 +30,69 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MESSAGE_LIMIT = 300
+_WAITING = 4
 _WAITING_AT_ONCE = 64
 
 
 def collect(request: dict[str, Any]) -> dict[str, Any]:
-    """Every section that the request asks for; or what became of pods of our own, where it is about these."""
+    """Every section that the request asks for; or what became of pods of our own, or what is reached from them."""
     if "scratch_pods" in request:
         return {"scratch_pods": _section(_scratch_pods, **request["scratch_pods"])}
-    return {
-        "files": _section(files.find, request["patterns"]),
-        "folders": _each(files.names, request["folders"]),
-        "digests": _each(files.digest, request["digests"]),
-        "certificates": _each(files.certificates, request["certificates"]),
-        "kubeconfigs": _each(files.kubeconfig, request["kubeconfigs"]),
-        "processes": _section(processes.processes, request["programs"]),
-        "sockets": _section(processes.sockets),
-        "sysctls": _each(kernel.sysctl, request["sysctls"]),
-        "units": _each(kernel.unit, request["units"]),
-        "handshakes": {key: _section(probes.handshake, **asked) for key, asked in request["handshakes"].items()},
-        "probes": _at_once(probes.probe, request["probes"]),
-        "sshd": _each(sshd.settings, request["sshd"]),
-        "firewall": _section(firewall.rules, request["firewall"]),
-        "from_here": _section(reach.attempts, request["from_here"]),
-        "from_pod": _section(reach.attempts_from_pod, request["from_pod"], seconds=request["pod_seconds"]),
-        "cluster": _section(_cluster, request["cluster"]),
-    }
+    if "within_pods" in request:
+        return {key: _section(pod.attempts, each["uid"], each["asked"]) for key, each in request["within_pods"].items()}
+    with ThreadPoolExecutor(_WAITING) as pool:  # what mostly waits for others, meanwhile
+        waiting = {
+            "handshakes": pool.submit(_at_once, probes.handshake, request["handshakes"]),
+            "probes": pool.submit(_at_once, probes.probe, request["probes"]),
+            "from_here": pool.submit(_section, reach.attempts, request["from_here"]),
+            "cluster": pool.submit(_section, _cluster, request["cluster"]),
+        }
+        looked_at = {
+            "files": _section(files.find, request["patterns"]),
+            "folders": _each(files.names, request["folders"]),
+            "digests": _each(files.digest, request["digests"]),
+            "certificates": _each(files.certificates, request["certificates"]),
+            "kubeconfigs": _each(files.kubeconfig, request["kubeconfigs"]),
+            "processes": _section(processes.processes, request["programs"]),
+            "sockets": _section(processes.sockets),
+            "sysctls": _each(kernel.sysctl, request["sysctls"]),
+            "units": _each(kernel.unit, request["units"]),
+            "sshd": _each(sshd.settings, request["sshd"]),
+            "firewall": _section(firewall.rules, request["firewall"]),
+        }
+        return looked_at | {name: future.result() for name, future in waiting.items()}
 
 
-def _scratch_pods(*, api: dict[str, str], nodes: list[str], pod: dict[str, Any]) -> list[str]:
-    """Make them where nodes are named, else remove them."""
-    own = cluster.Api(**api)
-    return scratch.make(own, nodes, pod) if nodes else scratch.remove(own)
+def _scratch_pods(*, api_of: dict[str, Any], namespaces: list[str], made: dict[str, Any] | None) -> dict[str, Any]:
+    """Make them and find the cluster's DNS, or remove them."""
+    own = api.Api(**api_of)
+    if made is None:
+        return {"removed": scratch.remove(own, namespaces)}
+    return {"dns": _section(scratch.dns, own), "pods": _section(scratch.make, own, made["wanted"], made["pod"])}
 
 
 def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:
     """What only a control plane can be asked; each part may fail alone."""
     if asked is None:
         return {}
-    api = cluster.Api(**asked["api"])
-    with cluster.scratch_secret(api, asked["node"], make=asked["active"]) as scratch:
+    own = api.Api(**asked["api"])
+    with cluster.scratch_secret(own, asked["node"], make=asked["active"]) as secret:
         return {
             "kubelets": {
-                name: _section(cluster.kubelet_settings, api, name, asked["settings"]) for name in asked["kubelets"]
+                name: _section(cluster.kubelet_settings, own, name, asked["settings"]) for name in asked["kubelets"]
             },
-            "pods": {key: _section(cluster.try_pod, api, pod) for key, pod in asked["pods"].items()},
-            "accounts": _section(cluster.default_accounts, api),
-            "nodes": _section(objects.node_marks, api),
-            "namespace_labels": _section(objects.namespace_labels, api),
-            "specs": {path: _section(objects.specs, api, path) for path in asked["specs"]},
-            "trials": {key: _section(objects.tried, api, **trial) for key, trial in asked["trials"].items()},
-            "pod": _section(pod.reached, api, asked["node"], asked["pod"]) if asked["pod"] else {},
-            "objects": {path: _section(cluster.object_names, api, path) for path in asked["objects"]},
+            "pods": {key: _section(cluster.try_pod, own, pod) for key, pod in asked["pods"].items()},
+            "accounts": _section(cluster.default_accounts, own),
+            "nodes": _section(objects.node_marks, own),
+            "namespace_labels": _section(objects.namespace_labels, own),
+            "specs": {path: _section(objects.specs, own, path) for path in asked["specs"]},
+            "trials": {key: _section(objects.tried, own, **trial) for key, trial in asked["trials"].items()},
+            "objects": {path: _section(cluster.object_names, own, path) for path in asked["objects"]},
             "etcd": {
                 name: _section(cluster.prefixes, asked["etcd"], folder) for name, folder in asked["stored"].items()
             },
-            "namespaces": _section(cluster.try_namespaces, api, asked["violation"]) if asked["active"] else {},
-            "audit": _section(audit.audited, asked["audit_log"], scratch),
+            "namespaces": _section(cluster.try_namespaces, own, asked["violation"]) if asked["active"] else {},
+            "audit": _section(audit.audited, asked["audit_log"], secret),
             "audit_levels": _section(audit.levels, asked["audit_log"], asked["audited"], asked["audited_last"])
             if asked["active"]
             else {},

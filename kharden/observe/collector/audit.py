@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kharden.observe.collector.cluster import Scratch
 
 _TAIL = 8 << 20
-_SECONDS = 5.0
+_SECONDS = 60.0
 # Stands in a path or a body for a name that nobody else uses.
 _NAME = "NAME"
 

@@ -1,4 +1,4 @@
-"""What a control plane can be asked: its API server through kubectl, its etcd through etcdctl."""
+"""What a control plane can be asked: its API server, and its etcd through etcdctl."""
 
 from __future__ import annotations
 
@@ -7,56 +7,24 @@ import json
 import re
 import secrets
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_SECONDS = 30
+    from kharden.observe.collector.api import Api
+
+_SECONDS = 60
 _PAGE = 500
 _NAMESPACES = 100
 _OFFENDERS = 20
 _MESSAGE_LIMIT = 300
 _SCRATCH = "/api/v1/namespaces/kube-system/secrets"
 _SCRATCH_LABEL = "kharden.dev/scratch-of"
-_REFUSAL = re.compile(r"Error from server \((?P<reason>\w+)\): (?P<message>.*)")
 # k8s.io/apiserver value/encrypt: provider, its version and the key's name; what follows is ciphertext.
 _PREFIX = re.compile(rb"k8s:enc:[a-z]+:v[0-9]+:[A-Za-z0-9._-]{1,63}:")
-
-
-@dataclass(frozen=True)
-class Api:
-    """An API server, and with which credential kubectl asks it."""
-
-    kubectl: str
-    kubeconfig: str
-    server: str
-
-    def run(self, *arguments: str, body: object = None) -> subprocess.CompletedProcess[str]:
-        """One call; a body goes through standard input, never through the command line."""
-        return subprocess.run(
-            [self.kubectl, f"--kubeconfig={self.kubeconfig}", f"--server={self.server}", *arguments],
-            input=None if body is None else json.dumps(body),
-            stdin=subprocess.DEVNULL if body is None else None,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-
-    def get(self, path: str) -> dict[str, Any]:
-        """The object or list under a path.
-
-        Raises:
-            RuntimeError: the API server said no; the message is its own.
-        """
-        call = self.run("get", "--raw", path)
-        if call.returncode:
-            raise RuntimeError(_last_line(call.stderr))
-        answer: dict[str, Any] = json.loads(call.stdout)
-        return answer
 
 
 def kubelet_settings(api: Api, node: str, paths: list[list[str]]) -> list[Any]:
@@ -86,13 +54,9 @@ def try_namespaces(api: Api, pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _tried(api: Api, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:
-    call = api.run("create", "--raw", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", "-f", "-", body=pod)
-    if call.returncode == 0:
-        return {"admitted": True, "reason": "", "message": ""}
-    refusal = _REFUSAL.search(call.stderr)
-    if refusal is None:
-        raise RuntimeError(_last_line(call.stderr))
-    return {"admitted": False, "reason": refusal["reason"], "message": refusal["message"][:_MESSAGE_LIMIT]}
+    answer = api.tried(f"/api/v1/namespaces/{namespace}/pods", pod)
+    del answer["object"]
+    return answer
 
 
 def default_accounts(api: Api) -> dict[str, bool]:
@@ -127,11 +91,15 @@ def scratch_secret(api: Api, node: str, *, make: bool) -> Iterator[Scratch | Non
     scratch = Scratch(f"kharden-verify-{node}-{secrets.token_hex(4)}", secrets.token_hex(16))
     metadata = {"name": scratch.name, "labels": {_SCRATCH_LABEL: node}}
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"canary": scratch.canary}}
-    made = api.run("create", "--raw", _SCRATCH, "-f", "-", body=body).returncode == 0
+    made = False
+    with suppress(RuntimeError):  # who asks for it says that there is none
+        api.create(_SCRATCH, body)
+        made = True
     try:
         yield scratch if made else None
     finally:
-        api.run("delete", "--raw", f"{_SCRATCH}?labelSelector={_SCRATCH_LABEL}%3D{node}")
+        with suppress(RuntimeError):  # the next run removes it
+            api.delete(f"{_SCRATCH}?labelSelector={_SCRATCH_LABEL}%3D{node}")
 
 
 def prefixes(command: list[str], folder: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-_SECONDS = 30
+_SECONDS = 60
 
 
 def rules(table: str) -> dict[str, Any]:

@@ -14,6 +14,6 @@ def sysctl(name: str) -> str:
 def unit(name: str) -> dict[str, str]:
     """Whether a unit runs ("active") and is started at boot ("enabled")."""
     command = ["systemctl", "show", "--property=ActiveState,UnitFileState", "--", name]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     properties = dict(line.split("=", 1) for line in shown.splitlines())
     return {"active": properties["ActiveState"], "enabled": properties["UnitFileState"]}

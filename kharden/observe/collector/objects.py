@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kharden.observe.collector.cluster import Api
-
-_REFUSAL = re.compile(r"Error from server \((?P<reason>\w+)\): (?P<message>.*)")
-_MESSAGE_LIMIT = 400
+    from kharden.observe.collector.api import Api
 
 
 def node_marks(api: Api) -> dict[str, Any]:
@@ -39,16 +34,8 @@ def specs(api: Api, path: str) -> dict[str, Any]:
 
 
 def tried(api: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Whether an object would be admitted (a dry run on the server), with which resources, and why not."""
-    call = api.run("create", "--raw", f"{path}?dryRun=All", "-f", "-", body=body)
-    if call.returncode == 0:
-        return {"admitted": True, "message": "", "resources": _resources(call.stdout)}
-    refusal = _REFUSAL.search(call.stderr)
-    if refusal is None:
-        raise RuntimeError((call.stderr.strip().splitlines() or ["no reason given"])[-1][:_MESSAGE_LIMIT])
-    return {"admitted": False, "message": refusal["message"][:_MESSAGE_LIMIT], "resources": {}}
-
-
-def _resources(answer: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(answer)["spec"]["containers"][0].get("resources") or {}
-    return found
+    """Whether a pod would be admitted (a dry run on the server), with which resources, and why not."""
+    answer = api.tried(path, body)
+    made = answer["object"]
+    resources = made["spec"]["containers"][0].get("resources") or {} if made else {}
+    return {"admitted": answer["admitted"], "message": answer["message"], "resources": resources}

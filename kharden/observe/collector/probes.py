@@ -11,7 +11,9 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
-_SECONDS = 5.0
+# A kernel takes a connection up at once, however busy its machine is; an answer is a program's, and may be slow.
+_CONNECT_SECONDS = 2.5
+_SECONDS = 60.0
 _FIRST_WORD_SECONDS = 0.5
 _BODY_LIMIT = 1 << 16
 _MESSAGE_LIMIT = 300
@@ -46,9 +48,10 @@ def probe(  # noqa: PLR0913  # the fields of a probe, as the request has them
         credential: paths of a client certificate and its key (one path where a file holds both), or nothing.
         over_tls: whether to speak TLS.
     """
-    connection = HTTPConnection(host, port, timeout=_SECONDS)
+    connection = HTTPConnection(host, port, timeout=_CONNECT_SECONDS)
     try:
         connection.connect()
+        connection.sock.settimeout(_SECONDS)
         if over_tls:
             connection.sock = _speak(connection.sock, _context(credential), host)
         connection.request(method, path, body, headers)
@@ -106,7 +109,7 @@ def _message(body: bytes) -> str:
 def handshake(*, host: str, port: int) -> dict[str, Any]:
     """What a TLS port speaks: version, suite and leaf certificate at best, and whether it would speak worse."""
     with (
-        socket.create_connection((host, port), _SECONDS) as plain,
+        _connected(host, port) as plain,
         _context([]).wrap_socket(plain, server_hostname=host) as secured,
     ):
         suite = secured.cipher()
@@ -122,6 +125,12 @@ def handshake(*, host: str, port: int) -> dict[str, Any]:
     }
 
 
+def _connected(host: str, port: int) -> socket.socket:
+    plain = socket.create_connection((host, port), _CONNECT_SECONDS)
+    plain.settimeout(_SECONDS)
+    return plain
+
+
 def _speaks(host: str, port: int, latest: ssl.TLSVersion, suites: str) -> str:
     """Whether the server takes up an offer of these suites and no version after `latest`: "accepted" or "refused"."""
     context = _context([])
@@ -130,7 +139,7 @@ def _speaks(host: str, port: int, latest: ssl.TLSVersion, suites: str) -> str:
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = latest
     context.set_ciphers(suites)
-    with socket.create_connection((host, port), _SECONDS) as plain:
+    with _connected(host, port) as plain:
         try:
             with context.wrap_socket(plain, server_hostname=host):
                 return "accepted"

@@ -1,20 +1,20 @@
-"""Attempts to connect: from a machine itself, and from within one of a node's pods."""
+"""Attempts to connect: from a machine itself, and from within the network of one of its processes."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # A SYN that is dropped is sent once more after a second (RFC 6298, 2.1): both have their chance.
 _SECONDS = 2.5
 _AT_ONCE = 128
 _NETWORK_NAMESPACE = 0x40000000  # sched.h, CLONE_NEWNET
-_LOOK_SECONDS = 0.2
 
 
 def attempts(asked: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
@@ -51,22 +51,6 @@ def _source(host: str, port: int) -> str:
             return ""
 
 
-def attempts_from_pod(asked: dict[str, dict[str, Any]], *, seconds: float) -> dict[str, dict[str, str]]:
-    """The same from within the network of one of this node's pods; for the first one it is waited so long.
-
-    Raises:
-        RuntimeError: there is none.
-    """
-    if not asked:
-        return {}
-    deadline = time.monotonic() + seconds
-    while (process := _pod_process()) is None:
-        if time.monotonic() >= deadline:
-            raise RuntimeError("there is no pod with a network of its own on this node")
-        time.sleep(_LOOK_SECONDS)  # the pace of looking
-    return attempts_within(process, asked)
-
-
 def attempts_within(process: Path, asked: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
     """The same from within the network of a process, whose folder in /proc it is."""
     namespace = os.open(process / "ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -82,16 +66,3 @@ def _enter(namespace: int) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     if library.setns(namespace, _NETWORK_NAMESPACE):
         raise OSError(ctypes.get_errno(), "setns")
-
-
-def _pod_process() -> Path | None:
-    """A process of a pod that isn't in this machine's own network."""
-    own = Path("/proc/self/ns/net").readlink()
-    for folder in Path("/proc").iterdir():
-        try:
-            in_pod = folder.name.isdecimal() and "kubepods" in (folder / "cgroup").read_text(encoding="utf-8")
-            if in_pod and (folder / "ns/net").readlink() != own:
-                return folder
-        except OSError:
-            continue  # it ended
-    return None

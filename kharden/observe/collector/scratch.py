@@ -1,4 +1,4 @@
-"""Pods of our own, on nodes that run no other one with a network of its own: places to connect from."""
+"""Pods of our own to connect from: made for one run of verify, waited for, and removed again."""
 
 from __future__ import annotations
 
@@ -7,46 +7,112 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kharden.observe.collector.cluster import Api
+    from kharden.observe.collector.api import Api
 
-_PODS = "/api/v1/namespaces/default/pods"
 _LABEL = "kharden.dev/scratch-of"
-_OURS = f"{_PODS}?labelSelector={_LABEL}%3Dverify"
-_RUNNING = "/api/v1/pods?fieldSelector=status.phase%3DRunning"
-_SECONDS = 30.0
-_LOOK_SECONDS = 0.3
+_OURS = f"labelSelector={_LABEL}%3Dverify"
+# A kubelet that lost its API server looks for it again after up to a minute (client-go's reflector backs off so far).
+_START_SECONDS = 120.0
+_END_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
 
 
-def make(api: Api, nodes: list[str], pod: dict[str, Any]) -> list[str]:
-    """A pod like `pod` on each of these nodes that has none; what an interrupted run left behind goes first.
+def make(api: Api, wanted: list[dict[str, str]], pod: dict[str, Any]) -> dict[str, Any]:
+    """Pods like `pod`, each in the namespace and on the node that it is wanted for; all have left `Pending` then.
+
+    Args:
+        api: who makes them.
+        wanted: name, namespace and node of each; no two have the same name.
+        pod: what they are like.
 
     Returns:
-        The nodes that got one.
+        Name → {"uid"} of a pod that runs, or {"error"} with what it waits for.
     """
-    remove(api)
-    running = api.get(_RUNNING)["items"]
-    served = {each["spec"].get("nodeName") for each in running if not each["spec"].get("hostNetwork")}
-    lacking = [node for node in nodes if node not in served]
-    for node in lacking:
-        # No other image is sure to be there: it is the one in which every pod's network lives.
-        image = next(name for name in _images(api, node) if "/pause:" in name)
-        body = json.loads(json.dumps(pod).replace('"IMAGE"', json.dumps(image)).replace('"NODE"', json.dumps(node)))
-        body["metadata"] = {"name": f"kharden-verify-{node}", "labels": {_LABEL: "verify"}}
-        api.run("create", "--raw", _PODS, "-f", "-", body=body)
-    return lacking
+    namespaces = sorted({each["namespace"] for each in wanted})
+    remove(api, namespaces)
+    unready = _unready(api)
+    found: dict[str, Any] = {}
+    for each in wanted:
+        if each["node"] in unready:
+            found[each["name"]] = {"error": f"{each['node']} is not ready, so no pod starts there"}
+            continue
+        metadata = {"name": each["name"], "labels": {_LABEL: "verify"}}
+        body = {**pod, "metadata": metadata, "spec": {**pod["spec"], "nodeName": each["node"]}}
+        try:
+            api.create(f"/api/v1/namespaces/{each['namespace']}/pods", body)
+        except RuntimeError as refusal:
+            found[each["name"]] = {"error": f"the scratch pod was refused: {refusal}"}
+    return found | _started(api, namespaces, {each["name"] for each in wanted} - set(found))
 
 
-def _images(api: Api, node: str) -> list[str]:
-    images = api.get(f"/api/v1/nodes/{node}")["status"]["images"]
-    return [name for image in images for name in image["names"]]
+def _unready(api: Api) -> set[str]:
+    """Nodes whose kubelet says that they aren't ready, or says nothing any more."""
+    return {
+        node["metadata"]["name"]
+        for node in api.get("/api/v1/nodes")["items"]
+        if not any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"]["conditions"])
+    }
 
 
-def remove(api: Api) -> list[str]:
-    """Remove them all, and see that they are gone."""
-    names = [each["metadata"]["name"] for each in api.get(_OURS)["items"] or []]
+def _started(api: Api, namespaces: list[str], names: set[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    deadline = time.monotonic() + _START_SECONDS
+    while names - found.keys():
+        late = time.monotonic() > deadline
+        for pod in _ours(api, namespaces):
+            name, status = pod["metadata"]["name"], pod["status"]
+            if status.get("phase") == "Running" and status.get("podIP"):
+                found[name] = {"uid": pod["metadata"]["uid"]}
+            elif late and name not in found:
+                found[name] = {
+                    "error": f"the scratch pod didn't run within {_START_SECONDS:.0f} s: {_waits_for(status)}"
+                }
+        if late:
+            return {name: {"error": "the scratch pod is gone"} for name in names} | found
+        if names - found.keys():
+            time.sleep(_LOOK_SECONDS)  # the pace of looking; the pods' state ends the wait
+    return found
+
+
+def _waits_for(status: dict[str, Any]) -> str:
+    """The most that is known of why a pod doesn't run."""
+    for container in status.get("containerStatuses") or ():
+        waiting = container.get("state", {}).get("waiting")
+        if waiting:
+            return f"{waiting.get('reason', 'waiting')} {waiting.get('message', '')}".strip()
+    return "its kubelet has not taken it up" if not status.get("conditions") else json.dumps(status["conditions"])[:200]
+
+
+def _ours(api: Api, namespaces: list[str]) -> list[dict[str, Any]]:
+    return [pod for name in namespaces for pod in api.get(f"/api/v1/namespaces/{name}/pods?{_OURS}")["items"] or ()]
+
+
+def remove(api: Api, namespaces: list[str]) -> list[str]:
+    """Remove them all, with what an interrupted run left behind, and see that they are gone; their names."""
+    names = [pod["metadata"]["name"] for pod in _ours(api, namespaces)]
     if names:
-        api.run("delete", "--raw", f"{_OURS}&gracePeriodSeconds=0")
-        deadline = time.monotonic() + _SECONDS
-        while api.get(_OURS)["items"] and time.monotonic() < deadline:
+        for namespace in namespaces:
+            api.delete(f"/api/v1/namespaces/{namespace}/pods?{_OURS}")
+        deadline = time.monotonic() + _END_SECONDS
+        while _ours(api, namespaces) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)  # the pace of looking
     return names
+
+
+def dns(api: Api) -> str:
+    """The address of a pod of the cluster's DNS that is ready.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    slices = api.get("/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices?labelSelector=k8s-app%3Dkube-dns")
+    found = [
+        address
+        for one in slices["items"]
+        for endpoint in one.get("endpoints") or ()
+        if endpoint.get("conditions", {}).get("ready")
+        for address in endpoint["addresses"]
+    ]
+    if not found:
+        raise RuntimeError("no pod of the cluster's DNS is ready")
+    return str(min(found))

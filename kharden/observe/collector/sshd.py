@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-_SECONDS = 10
+_SECONDS = 60
 
 
 def settings(user: str) -> dict[str, str]:

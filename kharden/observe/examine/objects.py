@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kharden.observe import bounds
 from kharden.observe.model import Finding
-from kharden.observe.request import DENIED, POLICY_TARGETS
+from kharden.observe.scratch import DENIED, POLICY_TARGETS
 from kharden.plan.objects import OBJECT_NAME
 
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ def _filled_in(namespace: NamespacePlan, view: View) -> Finding:
 def policies_enforced(_: PoliciesEnforced, view: View) -> Iterator[Finding]:
     """What is denied can't be reached; that DNS is shows that the pod reaches anything at all."""
     asker = view.plan.control_planes[0]
-    answers = view.snapshot.facts(asker.name).at("cluster", "pod")
+    answers = view.snapshot.facts(asker.name).at("policies")
     for target in POLICY_TARGETS:
-        seen = answers.at(target).text()
+        seen = answers.at(target, "outcome").text()
         if target != DENIED:
             yield Finding(f"{target}: connected", seen, seen == "connected")
         elif seen == "connected" and view.plan.network.routed:

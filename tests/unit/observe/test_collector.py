@@ -13,6 +13,7 @@ import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,8 +40,6 @@ _NOTHING: dict[str, Any] = {
     "firewall": "kharden",
     "sshd": [],
     "from_here": {},
-    "from_pod": {},
-    "pod_seconds": 0,
     "cluster": None,
 }
 
@@ -68,7 +67,7 @@ def _probe(port: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
     return answer
 
 
-class _Pair:
+class Pair:
     """A self-signed certificate and its key, in files."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -84,6 +83,7 @@ class _Pair:
             .not_valid_before(now)
             .not_valid_after(now + timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
             .sign(key, hashes.SHA256())
         )
         self.pem = made.public_bytes(serialization.Encoding.PEM)
@@ -93,13 +93,13 @@ class _Pair:
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> _Pair:
-    return _Pair(tmp_path_factory.mktemp("ours"), "ours")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(tmp_path_factory.mktemp("ours"), "ours")
 
 
 @pytest.fixture(scope="module")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> _Pair:
-    return _Pair(tmp_path_factory.mktemp("strangers"), "strangers")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(tmp_path_factory.mktemp("strangers"), "strangers")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -136,7 +136,7 @@ def _serving(context: ssl.SSLContext | None = None) -> Iterator[int]:
         server.server_close()
 
 
-def _tls(pair: _Pair, *, clients: _Pair | None = None) -> ssl.SSLContext:
+def _tls(pair: Pair, *, clients: Pair | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.file)
     if clients is not None:
@@ -166,7 +166,7 @@ def test_folders_and_digests(tmp_path: Path) -> None:
     assert "FileNotFoundError" in seen["digests"]["/no/such"]["error"]
 
 
-def test_certificates_come_without_what_lies_beside_them(tmp_path: Path, ours: _Pair) -> None:
+def test_certificates_come_without_what_lies_beside_them(tmp_path: Path, ours: Pair) -> None:
     both = tmp_path / "both.pem"
     both.write_bytes(ours.file.read_bytes() + f"-----BEGIN SECRET-----\n{_CANARY}\n".encode())
     config = tmp_path / "admin.conf"
@@ -270,7 +270,7 @@ def test_plain_port() -> None:
 
 
 @pytest.mark.parametrize("latest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_credentials(latest: ssl.TLSVersion, ours: _Pair, strangers: _Pair) -> None:
+def test_credentials(latest: ssl.TLSVersion, ours: Pair, strangers: Pair) -> None:
     context = _tls(ours, clients=ours)
     context.maximum_version = latest
     with _serving(context) as port:
@@ -280,14 +280,14 @@ def test_credentials(latest: ssl.TLSVersion, ours: _Pair, strangers: _Pair) -> N
         assert _probe(port, credential=[str(ours.file)]) == {"outcome": "200", "message": ""}
 
 
-def test_handshake_of_a_strict_port(ours: _Pair) -> None:
+def test_handshake_of_a_strict_port(ours: Pair) -> None:
     with _serving(_tls(ours)) as port:
         seen = _collect(handshakes={"asked": {"host": "127.0.0.1", "port": port}})["handshakes"]["asked"]
     assert (seen["version"], seen["certificate"].encode()) == ("TLSv1.3", ours.pem)
     assert seen["old_versions"] == "refused"
 
 
-def test_handshake_finds_weak_suites(ours: _Pair) -> None:
+def test_handshake_finds_weak_suites(ours: Pair) -> None:
     lax, strict = _tls(ours), _tls(ours)
     lax.set_ciphers("ALL:@SECLEVEL=0")
     strict.set_ciphers("ECDHE+AESGCM")
@@ -298,7 +298,7 @@ def test_handshake_finds_weak_suites(ours: _Pair) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_handshake_finds_old_versions(ours: _Pair) -> None:
+def test_handshake_finds_old_versions(ours: Pair) -> None:
     context = _tls(ours)
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -326,7 +326,7 @@ def test_what_is_stored_is_told_by_its_prefix_alone() -> None:
 
 def test_a_section_that_fails_leaves_the_others(tmp_path: Path) -> None:
     nowhere = {
-        "api": {"kubectl": "/no/such", "kubeconfig": "/no/such", "server": "https://127.0.0.1:1"},
+        "api": {"host": "127.0.0.1", "port": 1, "kubeconfig": "/no/such"},
         "node": "cp1",
         "active": False,
         "kubelets": ["cp1"],
@@ -334,7 +334,6 @@ def test_a_section_that_fails_leaves_the_others(tmp_path: Path) -> None:
         "pods": {},
         "specs": [],
         "trials": {},
-        "pod": None,
         "objects": [],
         "etcd": ["/no/such"],
         "stored": {"secrets": "/registry/secrets/"},

@@ -33,7 +33,7 @@ _DEVIATIONS: dict[str, dict[str, Any]] = yaml.safe_load(
 _IDS = [entry.id for entry in CONTROLS]
 _SECTIONS = (
     *("files", "folders", "digests", "certificates", "kubeconfigs", "processes", "sockets", "sysctls", "units"),
-    *("handshakes", "probes", "cluster", "firewall", "from_here", "from_pod", "sshd"),
+    *("handshakes", "probes", "cluster", "firewall", "from_here", "from_pod", "policies", "sshd"),
 )
 
 
@@ -283,9 +283,9 @@ def test_policies_that_nobody_enforces_fail_unless_the_network_was_chosen_so(
     plan: ClusterPlan, snapshot: Snapshot, nodes: dict[str, Any], digests: dict[str, str]
 ) -> None:
     identifier = "network-policies-enforced"
-    answers = nodes["cp1"]["cluster"]["pod"]
+    answers = nodes["cp1"]["policies"]
     (denied,) = (target for target, answer in answers.items() if "9153" in target)
-    answers[denied] = "connected"
+    answers[denied] |= {"outcome": "connected"}
     (chosen,) = (one for one in _examine(plan, snapshot, digests, identifier) if "9153" in one.expected)
     assert (chosen.ok, chosen.chosen) == (None, True)
     other = replace(plan, network=replace(plan.network, plugin="manifest"))

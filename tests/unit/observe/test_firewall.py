@@ -16,7 +16,7 @@ import pytest
 from kharden.controls import control
 from kharden.controls.checks import Reach
 from kharden.observe.attempts import is_admitted, metadata_attempts, reach_attempts
-from kharden.observe.collector import reach
+from kharden.observe.collector import pod, reach
 from kharden.observe.examine import examine
 from kharden.observe.examine.view import View
 from kharden.observe.host import SnapshotHost
@@ -193,13 +193,16 @@ def test_attempts_tell_what_happened() -> None:
             "a": {"outcome": "connected", "from": "127.0.0.1"}
         }
     assert reach.attempt(host="127.0.0.1", port=port)["outcome"] == "connection refused"
-    assert reach.attempts({}) == reach.attempts_from_pod({}, seconds=0) == {}
+    assert reach.attempts({}) == pod.attempts(None, {}) == {}
 
 
-def test_without_a_pod_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "_pod_process", lambda: None)
-    with pytest.raises(RuntimeError, match="no pod with a network of its own"):
-        reach.attempts_from_pod({"a": {"host": "127.0.0.1", "port": 9}}, seconds=0)
+@pytest.mark.parametrize(
+    ("uid", "says"), [(None, "no pod with a network of its own"), ("no-such-uid", "has no process on this node")]
+)
+def test_without_a_pod_nothing_is_said(monkeypatch: pytest.MonkeyPatch, uid: str | None, says: str) -> None:
+    monkeypatch.setattr(pod, "_processes", lambda: [(Path("/proc/self"), "0::/user.slice")])
+    with pytest.raises(RuntimeError, match=says):
+        pod.attempts(uid, {"a": {"host": "127.0.0.1", "port": 9}})
 
 
 @pytest.mark.programs
@@ -212,9 +215,11 @@ def test_attempts_are_made_inside_the_pods_network(monkeypatch: pytest.MonkeyPat
         assert other.stdin
         other.stdout.readline()
         process = Path(f"/proc/{other.pid}")
-        monkeypatch.setattr(reach, "_pod_process", lambda: process)
+        groups = [(Path("/proc/self"), "0::/user.slice"), (process, "0::/kubepods.slice/kubepods-poda_b.slice")]
+        monkeypatch.setattr(pod, "_processes", lambda: groups)
         asked = {"a": {"host": "127.0.0.1", "port": 9}}
-        assert reach.attempts_from_pod(asked, seconds=0)["a"]["outcome"] == "unreachable"
+        for uid in (None, "a-b"):
+            assert pod.attempts(uid, asked)["a"]["outcome"] == "unreachable"
         assert reach.attempts(asked)["a"]["outcome"] == "connection refused"
         assert threading.active_count() < 20
         other.stdin.close()
