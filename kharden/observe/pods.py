@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _RESTRICTED: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Pod",
-    "metadata": {"name": "kharden-verify"},
+    "metadata": {"name": "kharden-verify-trial"},
     "spec": {
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
