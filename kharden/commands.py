@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib import metadata
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
     from kharden.progress import Reporter
     from kharden.spec.load import Loaded
-    from kharden.spec.model import Cluster, JumpHost, Node, Ssh
+    from kharden.spec.model import Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +125,20 @@ def lab_of(loaded: Loaded) -> lab_nodes.Lab | None:
     cluster = loaded.cluster
     if cluster.spec.lab is None:
         return None
-    nodes = [_lab_machine(loaded, node, node.ssh, sudo=True) for node in cluster.spec.nodes]
-    nodes += [_lab_machine(loaded, host, host, sudo=False) for host in cluster.spec.jump_hosts]
-    subnet = cluster.spec.network.node_cidrs[0]
-    if not isinstance(subnet, IPv4Network):
-        raise InputError(f"{loaded.path}: the lab's network is an IPv6 one", remedy="lab nodes have IPv4 addresses")
-    return lab_nodes.Lab(cluster.metadata.name, subnet, tuple(nodes), suite=cluster.spec.lab.suite)
-
-
-def _lab_machine(loaded: Loaded, machine: Node | JumpHost, reached: Ssh | JumpHost, *, sudo: bool) -> lab_nodes.LabNode:
-    if not isinstance(machine.address, IPv4Address):
-        raise InputError(f"{loaded.path}: {machine.name} has no IPv4 address", remedy="lab nodes have IPv4 addresses")
-    return lab_nodes.LabNode(machine.name, machine.address, reached.user, reached.port, sudo=sudo)
+    subnet, *more = cluster.spec.network.node_cidrs
+    nodes = [
+        lab_nodes.LabNode(node.name, node.address, node.ssh.user, node.ssh.port, second_address=node.second_address)
+        for node in cluster.spec.nodes
+    ]
+    # A rule of the spec says that theirs are no names in the lab.
+    nodes += [
+        lab_nodes.LabNode(host.name, ip_address(str(host.address)), host.user, host.port, sudo=False)
+        for host in cluster.spec.jump_hosts
+    ]
+    second = more[0] if more else None
+    return lab_nodes.Lab(
+        cluster.metadata.name, subnet, tuple(nodes), suite=cluster.spec.lab.suite, second_subnet=second
+    )
 
 
 def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
@@ -216,7 +218,7 @@ def agree_to_lab(place: Place, consent: Callable[[Sequence[str]], bool]) -> bool
     lab = lab_of(validate(place))
     if lab is None:
         return False
-    lab_nodes.check()
+    lab_nodes.check(lab)
     changes = [str(change) for change in lab_nodes.host_changes(lab)]
     if changes and not consent(changes):
         raise RefusedError("the lab was not started: nobody agreed to the changes on this machine", remedy="add --yes")

@@ -18,7 +18,7 @@ from kharden.lab.programs import ProgramError, environment, last_line, path_of, 
 
 if TYPE_CHECKING:
     from kharden.lab.cgroups import NodeGroups
-    from kharden.lab.model import Lab, LabNode
+    from kharden.lab.model import IPAddress, Lab, LabNode
     from kharden.lab.tree import Tree
 
 _READY_SECONDS = 180.0
@@ -110,7 +110,7 @@ def wait_ready(lab: Lab, node: LabNode) -> None:
 
 
 def check_reach(lab: Lab, source: LabNode, target: LabNode) -> None:
-    """Check that one node reaches another: a host's firewall may drop what passes its bridges.
+    """Check that one node reaches another in each family: a host's firewall may drop what passes its bridges.
 
     Raises:
         RemoteError: it doesn't.
@@ -119,10 +119,11 @@ def check_reach(lab: Lab, source: LabNode, target: LabNode) -> None:
     if machine is None or machine.leader is None:
         raise _failed(lab, source, "died after starting")
     try:
-        run(
-            _in_network(machine.leader, target, "connection.close()"),
-            what=f"connecting from {source.name} to {target.name}",
-        )
+        for address in target.addresses[: len(source.addresses)]:
+            run(
+                _in_network(machine.leader, address, target.port, "connection.close()"),
+                what=f"connecting from {source.name} to {target.name} ({address})",
+            )
     except ProgramError as error:
         bridge = bridge_name(lab.name)
         raise RemoteError(
@@ -138,14 +139,15 @@ def _answers(lab: Lab, node: LabNode) -> bool:
     if machine is None or machine.leader is None:
         return False
     try:
-        return run(_in_network(machine.leader, node, "print(connection.recv(4))"), what="").strip() == "b'SSH-'"
+        asked = _in_network(machine.leader, node.address, node.port, "print(connection.recv(4))")
+        return run(asked, what="").strip() == "b'SSH-'"
     except ProgramError:
         return False
 
 
-def _in_network(leader: int, target: LabNode, then: str) -> list[str]:
-    """A program that connects to `target` from within a node's network, and what it does `then`."""
-    place = (str(target.address), target.port)
+def _in_network(leader: int, address: IPAddress, port: int, then: str) -> list[str]:
+    """A program that connects from within a node's network, and what it does `then`."""
+    place = (str(address), port)
     probe = f"import socket; connection = socket.create_connection({place!r}, timeout=3); {then}"
     enter = [path_of("nsenter", "util-linux"), f"--target={leader}", "--net"]
     return [*enter, sys.executable, "-I", "-c", probe]

@@ -29,9 +29,8 @@ def _changes(lab: Lab) -> Iterator[HostChange]:
     bridge = bridge_name(lab.name)
     if has_link(bridge):
         return
-    yield HostChange(
-        "interface", bridge, "", f"a bridge with {lab.gateway}/{lab.subnet.prefixlen}", "lab.down removes it"
-    )
+    own = (f"{gateway}/{subnet.prefixlen}" for gateway, subnet in zip(lab.gateways, lab.subnets, strict=True))
+    yield HostChange("interface", bridge, "", f"a bridge with {' and '.join(own)}", "lab.down removes it")
     for name, value in sysctls.below_limits().items():
         yield HostChange("sysctl", name, sysctls.read(name) or "", value, "nodes share it; lab.down puts it back")
     for name, value in sysctls.KUBELET.items():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Their state must not lie on an overlay: containerd mounts overlays on its own, and etcd wants plain fsync.
 PLAIN_FOLDERS = ("containerd", "kubelet", "etcd")
+_NETWORK_DROP_IN = "etc/systemd/system/kharden-lab-network.service.d/families.conf"
 
 
 def make_disk(lab: Lab, node: LabNode, tree: Tree) -> None:
@@ -53,6 +54,8 @@ def make_disk(lab: Lab, node: LabNode, tree: Tree) -> None:
         (f"etc/ssh/{HOST_KEY_FILE}.pub", private.with_suffix(".pub").read_bytes(), 0o644),
     ):
         _place(folder / "upper", tree.root, path, content, mode)
+    if lab.has_ipv6:
+        _place(folder / "upper", tree.root, _NETWORK_DROP_IN, _network_unit(lab, node).encode(), 0o644)
     for file in logins:
         _place_login(folder / "upper", tree.root, file)
     # The last one: a disk without it is not finished.
@@ -75,7 +78,7 @@ def update_hosts(lab: Lab, root: Path) -> None:
 def hosts_file(lab: Lab) -> str:
     """Every node knows every node: nothing else resolves their names."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"{node.address} {node.name}" for node in lab.nodes]
+    lines += [f"{address} {node.name}" for node in lab.nodes for address in node.addresses]
     return "\n".join(lines) + "\n"
 
 
@@ -84,11 +87,25 @@ def resolver_file(lab: Lab) -> str:
 
     An empty file stops CoreDNS, and an address that is silent makes kubeadm wait for more than a minute.
     """
-    return f"nameserver {lab.gateway}\noptions timeout:1 attempts:1\n"
+    servers = "".join(f"nameserver {gateway}\n" for gateway in lab.gateways)
+    return f"{servers}options timeout:1 attempts:1\n"
 
 
 def _network_file(lab: Lab, node: LabNode) -> str:
-    return f"ADDRESS={node.address}/{lab.subnet.prefixlen}\nGATEWAY={lab.gateway}\n"
+    return f"ADDRESS={node.address}/{lab.subnet.prefixlen}\nGATEWAY={lab.gateways[0]}\n"
+
+
+def _network_unit(lab: Lab, node: LabNode) -> str:
+    """What the tree's own unit does, in the place of its commands, for addresses that aren't a single one of IPv4.
+
+    Without waiting until nobody else claims the address: a program that starts meanwhile could not bind to it.
+    """
+    commands = ["ip link set lo up", "ip link set host0 up"]
+    for address, subnet, gateway in zip(node.addresses, lab.subnets, lab.gateways, strict=False):
+        at_once = " nodad" if address.version == 6 else ""  # noqa: PLR2004  # IP version 6
+        commands.append(f"ip address replace {address}/{subnet.prefixlen} dev host0{at_once}")
+        commands.append(f"ip -{address.version} route replace default via {gateway}")
+    return "".join(("[Service]\nExecStart=\n", *(f"ExecStart={command}\n" for command in commands)))
 
 
 def _place(upper: Path, base: Path, path: str, content: bytes, mode: int) -> None:

@@ -50,7 +50,7 @@ def up(lab: Lab, progress: Progress) -> LabFacts:
         ProgramError: a program of the host failed.
         RemoteError: a node died while starting.
     """
-    requirements.check()
+    requirements.check(lab)
     with register.only_run(lab.name):
         _check_recorded(lab)
         network.check_subnet(lab, register.others(lab.name))
@@ -139,11 +139,11 @@ def _check_recorded(lab: Lab) -> None:
         return
     there = [node for node in recorded.nodes if node_folder(lab.name, node.name).joinpath("upper").is_dir()]
     changed = [node.name for node in there if node not in lab.nodes]
-    if changed or (there and (recorded.subnet, recorded.suite) != (lab.subnet, lab.suite)):
+    if changed or (there and (recorded.subnets, recorded.suite) != (lab.subnets, lab.suite)):
         what = (
             f"another address, user or port of {', '.join(changed)}"
             if changed
-            else f"{recorded.subnet} and {recorded.suite}"
+            else f"{' and '.join(map(str, recorded.subnets))} and {recorded.suite}"
         )
         raise RefusedError(f"lab {lab.name}: it is there with {what}", remedy="take it down, then bring it up again")
 

@@ -11,7 +11,10 @@ from kharden.errors import InputError
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from ipaddress import IPv4Address, IPv4Network
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+    IPAddress = IPv4Address | IPv6Address
+    IPNetwork = IPv4Network | IPv6Network
 
 Suite = Literal["trixie", "bookworm"]
 NodeState = Literal["running", "stopped", "absent"]
@@ -30,17 +33,24 @@ class LabNode:
 
     Attributes:
         name: its host name.
-        address: its IPv4 address within the lab's subnet.
+        address: its address within the lab's subnet.
         user: who logs in by ssh; another than root is made, and root can't log in then.
         port: of its ssh server.
         sudo: whether that user may become root, without a password.
+        second_address: its address within the lab's second subnet, if it has one there.
     """
 
     name: str
-    address: IPv4Address
+    address: IPAddress
     user: str = "root"
     port: int = 22
     sudo: bool = field(default=True, kw_only=True)
+    second_address: IPAddress | None = field(default=None, kw_only=True)
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """One of each of the lab's subnets, in their order."""
+        return (self.address,) if self.second_address is None else (self.address, self.second_address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,7 @@ class Lab:
     Attributes:
         name: an RFC 1123 label; the bridge, the machines and the state folder are named after it.
         subnet: the nodes' network; the bridge takes its first address.
+        second_subnet: one of the other family beside it.
         suite: the Debian release inside the nodes.
         nodes: in the order of the spec, jump hosts last.
 
@@ -58,42 +69,58 @@ class Lab:
     """
 
     name: str
-    subnet: IPv4Network
+    subnet: IPNetwork
     nodes: tuple[LabNode, ...]
     suite: Suite = field(default="trixie", kw_only=True)
+    second_subnet: IPNetwork | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in (self.name, *(node.name for node in self.nodes)):
             check_name(name)
-        self._check_addresses()
-
-    def _check_addresses(self) -> None:
-        taken: dict[object, str] = {
-            self.subnet.network_address: "the network's own address",
-            self.subnet.broadcast_address: "the broadcast address",
-            self.gateway: "the bridge's address",
-        }
         names: set[str] = set()
         for node in self.nodes:
             if node.name in names:
                 raise InputError(f"lab {self.name}: two nodes are called {node.name}", remedy="rename one")
-            if node.address not in self.subnet:
+            names.add(node.name)
+        for number, subnet in enumerate(self.subnets):
+            self._check_addresses(number, subnet)
+
+    def _check_addresses(self, number: int, subnet: IPNetwork) -> None:
+        taken: dict[object, str] = {
+            subnet.network_address: "the network's own address",
+            subnet[1]: "the bridge's address",
+        }
+        if subnet.version == 4:  # noqa: PLR2004  # IPv6 has no broadcasts
+            taken[subnet.broadcast_address] = "the broadcast address"
+        # A jump host may be in the first subnet alone.
+        placed = ((node, node.addresses[number]) for node in self.nodes if number < len(node.addresses))
+        for node, address in placed:
+            if address not in subnet:
                 raise InputError(
-                    f"lab {self.name}: {node.name} has {node.address}, which is not in {self.subnet}",
+                    f"lab {self.name}: {node.name} has {address}, which is not in {subnet}",
                     remedy="choose an address of that subnet",
                 )
-            if node.address in taken:
+            if address in taken:
                 raise InputError(
-                    f"lab {self.name}: {node.name} can't have {node.address}: that is {taken[node.address]}",
+                    f"lab {self.name}: {node.name} can't have {address}: that is {taken[address]}",
                     remedy="choose another address",
                 )
-            names.add(node.name)
-            taken[node.address] = node.name
+            taken[address] = node.name
 
     @property
-    def gateway(self) -> IPv4Address:
-        """The bridge's address: the subnet's first."""
-        return self.subnet.network_address + 1
+    def subnets(self) -> tuple[IPNetwork, ...]:
+        """One of each family that it has, the nodes' own first."""
+        return (self.subnet,) if self.second_subnet is None else (self.subnet, self.second_subnet)
+
+    @property
+    def gateways(self) -> tuple[IPAddress, ...]:
+        """The bridge's addresses: the first one of each subnet."""
+        return tuple(subnet[1] for subnet in self.subnets)
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether its nodes have addresses of IPv6."""
+        return any(subnet.version == 6 for subnet in self.subnets)  # noqa: PLR2004  # IP version 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +152,7 @@ class NodeStatus:
     """How a node stands; `pid` and `since` are those of its container's supervisor on the host."""
 
     name: str
-    address: IPv4Address
+    address: IPAddress
     state: NodeState
     pid: int | None = None
     since: datetime | None = None

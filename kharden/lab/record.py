@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kharden.errors import IntegrityError
 from kharden.lab.model import Lab, LabNode
 from kharden.lab.places import state_folder, state_root
 from kharden.securefile import write_if_changed
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_Value = TypeVar("_Value")
 _NAME = "lab.json"
 
 
 def write_record(lab: Lab) -> None:
     """Record the lab."""
     content = {
-        "schema": 2,
+        "schema": 3,
         "name": lab.name,
-        "subnet": str(lab.subnet),
+        "subnets": list(map(str, lab.subnets)),
         "suite": lab.suite,
         "nodes": {
-            node.name: {"address": str(node.address), "user": node.user, "port": node.port, "sudo": node.sudo}
+            node.name: {
+                "addresses": list(map(str, node.addresses)),
+                "user": node.user,
+                "port": node.port,
+                "sudo": node.sudo,
+            }
             for node in lab.nodes
         },
     }
@@ -37,15 +47,23 @@ def read_record(lab_name: str) -> Lab | None:
     path = state_folder(lab_name) / _NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        nodes = tuple(
-            LabNode(name, IPv4Address(node["address"]), node["user"], node["port"], sudo=node["sudo"])
-            for name, node in content["nodes"].items()
-        )
-        return Lab(content["name"], IPv4Network(content["subnet"]), nodes, suite=content["suite"])
+        nodes = tuple(_node(name, node) for name, node in content["nodes"].items())
+        subnet, second = _two(map(ip_network, content["subnets"]))
+        return Lab(content["name"], subnet, nodes, suite=content["suite"], second_subnet=second)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise IntegrityError(f"{path}: this record is damaged", remedy="take the lab down and up again") from None
+
+
+def _node(name: str, node: dict[str, Any]) -> LabNode:
+    address, second = _two(map(ip_address, node["addresses"]))
+    return LabNode(name, address, node["user"], node["port"], sudo=node["sudo"], second_address=second)
+
+
+def _two(values: Iterable[_Value]) -> tuple[_Value, _Value | None]:
+    first, *more = values
+    return first, more[0] if more else None
 
 
 def recorded_names() -> tuple[str, ...]:

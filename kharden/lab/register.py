@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from kharden.lab.model import Lab
+    from kharden.lab.model import IPNetwork, Lab
 
 _HOST_RECORD = REGISTER / "host.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -39,12 +39,14 @@ def only_run(lab_name: str) -> AbstractContextManager[None]:
     return locked(REGISTER / f"{lab_name}.lock", wait=False)
 
 
-def others(lab_name: str) -> Iterator[tuple[str, IPv4Network]]:
-    """(name, subnet) of the machine's other labs."""
+def others(lab_name: str) -> Iterator[tuple[str, IPNetwork]]:
+    """(name, subnet) of the machine's other labs, for each of their subnets."""
     for path in sorted(REGISTER.glob("*.lab")):
         if path.stem != lab_name:
-            with suppress(OSError, ValueError, KeyError):
-                yield path.stem, IPv4Network(json.loads(path.read_text(encoding="utf-8"))["subnet"])
+            recorded = _read(path)
+            for key in ("subnet", "second_subnet"):
+                with suppress(ValueError, KeyError):
+                    yield path.stem, ip_network(recorded[key])
 
 
 def enter(lab: Lab) -> None:
@@ -63,7 +65,10 @@ def enter(lab: Lab) -> None:
             )
         if _read(_HOST_RECORD).get("boot") != _boot_id():
             write(_HOST_RECORD, json.dumps(_host()).encode(), mode=0o600)
-        write(entry, json.dumps({"subnet": str(lab.subnet), "state": state}).encode(), mode=0o600)
+        # An older kharden on this machine reads the first alone.
+        second = {} if lab.second_subnet is None else {"second_subnet": str(lab.second_subnet)}
+        content = {"subnet": str(lab.subnet), "state": state} | second
+        write(entry, json.dumps(content).encode(), mode=0o600)
 
 
 def leave(lab_name: str) -> tuple[str, ...]:

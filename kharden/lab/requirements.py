@@ -16,6 +16,9 @@ from kharden.lab.programs import find
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kharden.lab.model import Lab
+
+_IPV6 = Path("/proc/sys/net/ipv6")
 _FREE_BYTES = 4 * 1024**3
 # Debian's package for each program that the lab calls.
 _PACKAGES = {
@@ -34,13 +37,13 @@ def missing_packages() -> tuple[str, ...]:
     return tuple(packages)
 
 
-def check() -> None:
+def check(lab: Lab) -> None:
     """Check this machine.
 
     Raises:
         MissingError: it can't have a lab; all reasons, one a line.
     """
-    problems = tuple(_problems())
+    problems = tuple(_problems(lab))
     if problems:
         raise MissingError(
             f"this machine can't have a lab: {problems[0]}",
@@ -49,7 +52,7 @@ def check() -> None:
         )
 
 
-def _problems() -> Iterator[str]:
+def _problems(lab: Lab) -> Iterator[str]:
     if sys.platform != "linux":
         yield "it does not run Linux"
         return
@@ -60,6 +63,8 @@ def _problems() -> Iterator[str]:
         yield f"{', '.join(missing)} not installed, and there is no apt-get to install them with"
     if not _has_overlay():
         yield "its kernel has no overlay file system"
+    if lab.has_ipv6 and not _IPV6.is_dir():
+        yield "its kernel has no IPv6, or was booted with ipv6.disable=1"
     for folder in dict.fromkeys((_existing(state_root()), _existing(trees_folder()))):
         free = shutil.disk_usage(folder).free
         if free < _FREE_BYTES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from kharden.plan.firewall import METADATA_ADDRESSES, Place, admits, openings
@@ -52,16 +53,17 @@ class Attempt:
 
 
 def reach_attempts(plan: ClusterPlan, target: NodePlan, port: int, check: Reach) -> Iterator[Attempt]:
-    """From the controller, from the nearest other node of each role, and from a pod here and one next door."""
-    yield Attempt("controller", None, target.address, port)
-    if check.published:  # a port of services: nodes and pods may use it, and whether one does is not known
-        return
-    for role in ("control-plane", "worker"):
-        others = [node for node in _before(plan, target) if node.role == role]
-        for asker in others[:1]:
-            yield Attempt("node", asker, target.address, port)
-    for asker in dict.fromkeys((target, *_before(plan, target)[:1])):
-        yield Attempt("pod", asker, target.address, port)
+    """At each address, from the controller, the nearest other node of each role, a pod here and one next door."""
+    others = _before(plan, target)
+    nearest = [[node for node in others if node.role == role][:1] for role in ("control-plane", "worker")]
+    for host in target.addresses:
+        yield Attempt("controller", None, host, port)
+        if check.published:  # a port of services: nodes and pods may use it, and whether one does is not known
+            continue
+        for asker in chain.from_iterable(nearest):
+            yield Attempt("node", asker, host, port)
+        for asker in dict.fromkeys((target, *others[:1])):
+            yield Attempt("pod", asker, host, port)
 
 
 def metadata_attempts(plan: ClusterPlan, node: NodePlan, _: MetadataUnreached) -> Iterator[Attempt]:
@@ -81,7 +83,7 @@ def is_admitted(plan: ClusterPlan, target: NodePlan, attempt: Attempt, check: Re
     if attempt.origin == "pod":
         return "pods" in places
     from_elsewhere = tuple(place for place in places if place != "pods")
-    source = attempt.asker.address if attempt.asker else ip_address(seen) if seen else None
+    source = attempt.asker.address_of(attempt.host.version) if attempt.asker else ip_address(seen) if seen else None
     return source is not None and admits(plan, from_elsewhere, source)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kharden.controls.checks import ArgumentWithin, AuditLevel, PodAdmission
+from kharden.controls.checks import ArgumentWithin, AuditLevel, PodAdmission, SysctlValue
 from kharden.spec import presets
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def asked_of(plan: ClusterPlan, check: Check) -> bool:
     if isinstance(check, PodAdmission):
         order = presets.POD_SECURITY_ORDER
         return order.index(check.standard) <= order.index(pod_security(plan))
+    if isinstance(check, SysctlValue) and check.family:
+        return any(network.version == check.family for network in plan.pod_cidrs)
     return not (isinstance(check, ArgumentWithin) and check.presets) or plan.preset in check.presets
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from kharden.plan.endpoints import API_PORT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kharden.controls.checks import AuditLevel, ForeignNodeRefused, Probe, TlsListener
     from kharden.controls.checks.behaviour import Credential
-    from kharden.controls.checks.node import Scope
     from kharden.plan.model import ClusterPlan, NodePlan
 
 _LOOPBACK = "127.0.0.1"
@@ -52,9 +53,13 @@ class Question:
         return {**fields, "credential": list(self.credential)}
 
 
-def probe_question(target: NodePlan, check: Probe) -> Question:
-    """A probe of a node."""
-    host = _host(target, check.scope)
+def probe_questions(target: NodePlan, check: Probe) -> Iterator[Question]:
+    """A probe of a node, at each of its addresses."""
+    for host in _hosts(target, check):
+        yield _probe_question(host, check)
+
+
+def _probe_question(host: str, check: Probe) -> Question:
     what = f"GET {check.path} of {_where(host, check.port)} {_WITH[check.credential]}"
     if check.headers:
         what += " and with headers " + ", ".join(name for name, _ in check.headers)
@@ -78,10 +83,10 @@ def askers(plan: ClusterPlan, target: NodePlan, check: Probe) -> tuple[NodePlan,
     return (target, plan.nodes[plan.nodes.index(target) - 1])
 
 
-def handshake_question(target: NodePlan, check: TlsListener) -> tuple[str, dict[str, Any]]:
-    """Key of a handshake and what the collector takes."""
-    host = _host(target, check.scope)
-    return f"handshake with {_where(host, check.port)}", {"host": host, "port": check.port}
+def handshake_questions(target: NodePlan, check: TlsListener) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key of a handshake and what the collector takes, for each of the node's addresses."""
+    for host in _hosts(target, check):
+        yield f"handshake with {_where(host, check.port)}", {"host": host, "port": check.port}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +145,10 @@ def _node_question(plan: ClusterPlan, name: str, method: str, label: str | None)
     )
 
 
-def _host(target: NodePlan, scope: Scope) -> str:
-    return _LOOPBACK if scope == "loopback" else str(target.address)
+def _hosts(target: NodePlan, check: Probe | TlsListener) -> tuple[str, ...]:
+    if check.scope == "loopback":
+        return (_LOOPBACK,)
+    return tuple(map(str, target.addresses[:1] if check.first_address_only else target.addresses))
 
 
 def _where(host: str, port: int) -> str:

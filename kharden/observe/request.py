@@ -13,11 +13,13 @@ from kharden.observe.questions import (
     askers,
     audit_question,
     foreign_node_questions,
-    handshake_question,
-    probe_question,
+    handshake_questions,
+    probe_questions,
 )
 from kharden.observe.rules import TABLE
 from kharden.observe.scratch import api_of
+from kharden.plan.endpoints import bracketed, etcd_loopback
+from kharden.plan.firewall import ETCD_CLIENT_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 
 _ETCD_PKI = "/etc/kubernetes/pki/etcd"
 _ETCDCTL = (
-    "/usr/local/bin/etcdctl",
-    "--endpoints=https://127.0.0.1:2379",
     f"--cacert={_ETCD_PKI}/ca.crt",
     f"--cert={_ETCD_PKI}/healthcheck-client.crt",
     f"--key={_ETCD_PKI}/healthcheck-client.key",
@@ -82,12 +82,15 @@ def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]],
     """
     wanted: dict[str, dict[str, None]] = {name: {} for name in _LISTS}
     for check in _checks(node):
-        for section, name in _names(check):
+        for section, name in _names(check) if asked_of(plan, check) else ():
             wanted[section][name] = None
     return {
         **{name: list(found) for name, found in wanted.items()},
         "handshakes": dict(
-            handshake_question(node, check) for check in _checks(node) if isinstance(check, kinds.TlsListener)
+            question
+            for check in _checks(node)
+            if isinstance(check, kinds.TlsListener)
+            for question in handshake_questions(node, check)
         ),
         "probes": _probes(plan, node, passive=passive),
         "firewall": TABLE,
@@ -133,10 +136,11 @@ def _names(check: kinds.Check) -> Iterator[tuple[str, str]]:
 def _probes(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, Any]:
     successor = plan.nodes[(plan.nodes.index(node) + 1) % len(plan.nodes)]
     questions = [
-        probe_question(target, check)
+        question
         for target in dict.fromkeys((node, successor))
         for check in _checks(target)
         if isinstance(check, kinds.Probe) and node in askers(plan, target, check)
+        for question in probe_questions(target, check)
     ]
     if not passive:
         questions += [
@@ -162,7 +166,7 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
         "specs": [check.path for check in own if isinstance(check, kinds.NamespaceObjects)],
         "trials": {} if passive else bounds.trials(plan),
         "objects": [check.path for check in own if isinstance(check, kinds.ObjectsAbsent)],
-        "etcd": list(_ETCDCTL),
+        "etcd": _etcdctl(node),
         "stored": {name: stored_under(name) for name in encrypted_resources(plan)},
         "violation": pods.violation(pod_security(plan)),
         "audit_log": _AUDIT_LOG,
@@ -173,6 +177,11 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
         },
         "audited_last": _ALWAYS_AUDITED,
     }
+
+
+def _etcdctl(node: NodePlan) -> list[str]:
+    endpoint = f"https://{bracketed(etcd_loopback(node))}:{ETCD_CLIENT_PORT}"
+    return ["/usr/local/bin/etcdctl", f"--endpoints={endpoint}", *_ETCDCTL]
 
 
 def settings_asker(plan: ClusterPlan, node: NodePlan) -> NodePlan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kharden.plan.model import Argument
+from kharden.spec.network_rules import NODE_MASK
 
 if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
@@ -51,11 +52,22 @@ def controller_manager(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("bind-address", "127.0.0.1", ("controller-manager-loopback",)),
         Argument("terminated-pod-gc-threshold", "1000"),
         # In a routed network a node's range follows from the plan; other plugins take the one that is handed out.
-        Argument("allocate-node-cidrs", "false" if plan.network.routed else "true"),
+        *_node_ranges(plan),
         Argument("tls-min-version", _TLS_MINIMUM),
         Argument("tls-cipher-suites", ",".join(plan.self_signed_tls_suites)),
         *_key_exchanges(plan),
     )
+
+
+def _node_ranges(plan: ClusterPlan) -> tuple[Argument, ...]:
+    """Whether nodes are handed out a range of each family, and of which size."""
+    if plan.network.routed:
+        return (Argument("allocate-node-cidrs", "false"),)
+    sizes = (
+        Argument(f"node-cidr-mask-size-ipv{network.version}", str(NODE_MASK[network.version]))
+        for network in plan.pod_cidrs
+    )
+    return (Argument("allocate-node-cidrs", "true"), *sizes)
 
 
 def scheduler(plan: ClusterPlan) -> tuple[Argument, ...]:

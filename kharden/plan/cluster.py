@@ -25,13 +25,12 @@ from kharden.plan.model import (
     RuntimePlan,
     SshPlan,
 )
+from kharden.spec.network_rules import NODE_MASK
 
 if TYPE_CHECKING:
     from kharden.plan.facts import LabFacts
     from kharden.spec.model import Cluster, JumpHost, NetworkSection, Node, Spec, Ssh
 
-# kubeadm's default sizes of a node's range (--node-cidr-mask-size-ipv4 and -ipv6).
-_NODE_MASK = {4: 24, 6: 64}
 # systemd's LimitNOFILE of containerd's own unit is infinity; this bound keeps programs that walk all descriptors quick.
 _FILE_LIMIT = 1048576
 
@@ -99,15 +98,15 @@ def _node(
     spec: Spec, node: Node, *, first: bool, ranges: dict[str, tuple[IPNetwork, ...]], lab: LabFacts | None
 ) -> NodePlan:
     routes = tuple(
-        Route(destination, other.address)
+        Route(destination, address)
         for other in spec.nodes
         if other.name != node.name
-        for destination in ranges[other.name]
-        if destination.version == other.address.version
+        # The families of both are in one order.
+        for destination, address in zip(ranges[other.name], _addresses(other), strict=False)
     )
     return NodePlan(
         name=node.name,
-        address=node.address,
+        addresses=_addresses(node),
         role=node.role,
         architecture=node.architecture,
         first=first,
@@ -118,6 +117,10 @@ def _node(
         labels=marks.labels(node),
         taints=marks.taints(node),
     )
+
+
+def _addresses(node: Node) -> tuple[IPAddress, ...]:
+    return (node.address,) if node.second_address is None else (node.address, node.second_address)
 
 
 def _pki(spec: Spec) -> PkiPlan:
@@ -154,11 +157,11 @@ def _runtime(lab: LabFacts | None) -> RuntimePlan:
 
 
 def _pod_ranges(spec: Spec, node: Node) -> tuple[IPNetwork, ...]:
-    """A node's ranges follow from its address, so that they stay when other nodes come and go."""
+    """A node's ranges follow from its first address, so that they stay when other nodes come and go."""
     offset = _offset(node.address, spec.network.node_cidrs)
     ranges: list[IPNetwork] = []
     for network in spec.network.pod_cidrs:
-        mask = max(_NODE_MASK[network.version], network.prefixlen)
+        mask = max(NODE_MASK[network.version], network.prefixlen)
         count = 1 << (mask - network.prefixlen)
         start = int(network.network_address) + ((offset % count) << (network.max_prefixlen - mask))
         ranges.append(type(network)((start, mask)))

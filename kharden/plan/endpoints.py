@@ -24,11 +24,14 @@ class Sans:
 
 
 def api_server_sans(plan: ClusterPlan, node: NodePlan) -> Sans:
-    """Names of an API server: those kubeadm would use (its certlist.go), the local balancer and the user's own."""
+    """Names of an API server: those kubeadm would use (its certlist.go), the local balancer and the user's own.
+
+    It listens on the node's addresses of both families, so it has both; its service may be of either family too.
+    """
     services = tuple(network[1] for network in plan.service_cidrs)
     dns = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DNS_DOMAIN}"]
     dns += [node.name, "localhost"]
-    addresses = [*services, node.address, ip_address(LOCAL_BALANCER_HOST)]
+    addresses = [*services, *node.addresses, ip_address(LOCAL_BALANCER_HOST)]
     for name in (*plan.external, *plan.pki.extra_sans):
         try:
             addresses.append(ip_address(name))
@@ -38,8 +41,13 @@ def api_server_sans(plan: ClusterPlan, node: NodePlan) -> Sans:
 
 
 def etcd_sans(plan: ClusterPlan, node: NodePlan) -> Sans:  # noqa: ARG001  # every SAN rule has this one signature
-    """Names of an etcd member, for its clients and its peers (kubeadm's certlist.go)."""
+    """Names of an etcd member, for its clients and its peers (kubeadm's certlist.go): it listens nowhere else."""
     return Sans((node.name, "localhost"), (node.address, ip_address("127.0.0.1"), ip_address("::1")))
+
+
+def etcd_loopback(node: NodePlan) -> IPAddress:
+    """Where a member listens for its own machine: of the family of the address that it has for others (kubeadm)."""
+    return ip_address("::1" if node.address.version == 6 else "127.0.0.1")  # noqa: PLR2004  # IP version 6
 
 
 def no_sans(plan: ClusterPlan, node: NodePlan) -> Sans:  # noqa: ARG001  # every SAN rule has this one signature

@@ -72,8 +72,8 @@ def openings(plan: ClusterPlan, node: NodePlan) -> tuple[Opening, ...]:
 def members(plan: ClusterPlan, place: Place) -> tuple[IPNetwork, ...]:
     """The addresses of a place, of both families, without what other ranges of it hold."""
     networks: dict[Place, Iterable[IPNetwork]] = {
-        "nodes": (_alone(node.address) for node in plan.nodes),
-        "control-planes": (_alone(node.address) for node in plan.control_planes),
+        "nodes": (_alone(address) for node in plan.nodes for address in node.addresses),
+        "control-planes": (_alone(address) for node in plan.control_planes for address in node.addresses),
         "pods": plan.pod_cidrs,
         "api": plan.access.api,
         "ssh": plan.access.ssh,

@@ -83,6 +83,8 @@ class NodePlan:
     """One machine, as it shall be.
 
     Attributes:
+        addresses: one of each family of the cluster, in the order of its ranges: other nodes and the API server use the
+            first one.
         first: the control plane on which the cluster is initialised.
         pod_ranges: the addresses of its pods, one range for each family; none where another hands them out.
         routes: to the other nodes' pods.
@@ -91,7 +93,7 @@ class NodePlan:
     """
 
     name: str
-    address: IPAddress
+    addresses: tuple[IPAddress, ...]
     role: Role
     architecture: Architecture
     first: bool
@@ -101,6 +103,15 @@ class NodePlan:
     runtime: RuntimePlan
     labels: tuple[tuple[str, str], ...] = ()
     taints: tuple[TaintPlan, ...] = ()
+
+    @property
+    def address(self) -> IPAddress:
+        """The one under which it is reached where one is enough."""
+        return self.addresses[0]
+
+    def address_of(self, family: int) -> IPAddress | None:
+        """Its address of a family, 4 or 6; None where the cluster has none of it."""
+        return next((address for address in self.addresses if address.version == family), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
             {"port": ETCD_PEER_PORT, "programs": ["etcd"]},
         ]
     return {
-        "address": str(node.address),
+        "addresses": [str(address) for address in node.addresses],
+        "forwards_ipv6": any(network.version == 6 for network in plan.pod_cidrs),  # noqa: PLR2004  # IP version 6
         "architecture": node.architecture,
         # kubeadm's own least for a control plane; a worker runs with less.
         "memory_mib": 1700 if control_plane else 900,
@@ -119,7 +120,7 @@ def _authorities(files: NodeFiles) -> dict[str, str]:
 
 def _serving(node: NodePlan) -> dict[str, Any]:
     """Whose serving certificate may be approved, and for which names."""
-    return {"name": node.name, "addresses": [str(node.address)], "dns": [node.name]}
+    return {"name": node.name, "addresses": [str(address) for address in node.addresses], "dns": [node.name]}
 
 
 def _marked(value: object) -> object:

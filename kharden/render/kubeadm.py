@@ -51,6 +51,8 @@ def _registration(node: NodePlan) -> dict[str, object]:
     return {
         "name": node.name,
         "address": str(node.address),
+        # In the cluster's order of families. A kubelet that is told of one alone takes what it finds as the other.
+        "node_ip": ",".join(map(str, node.addresses)),
         "patches": PATCHES,
         # Of a control plane kubeadm sets its own taint itself.
         "taints": ",".join(str(taint) for taint in node.taints if taint.key != CONTROL_PLANE_TAINT),

@@ -133,6 +133,7 @@ def _manifest(build: Build) -> dict[str, Any]:
             node.name: {
                 "role": node.role,
                 "address": str(node.address),
+                **({"secondAddress": str(node.addresses[1])} if len(node.addresses) > 1 else {}),
                 "architecture": node.architecture,
                 **_node_manifest(files),
             }

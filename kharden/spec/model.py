@@ -60,7 +60,9 @@ class Node(Section):
     name: Name
     """Its host name and its name in the cluster."""
     address: Address
-    """Under which the other nodes reach it; inside one of the nodeCIDRs."""
+    """Under which the other nodes reach it; inside the first of the nodeCIDRs."""
+    second_address: Address | None = None
+    """Its address of the other family, inside the second of the nodeCIDRs; every node has one where there are two."""
     role: Literal["control-plane", "worker"]
     """What it does. The number of control planes is odd, so that losing one leaves a majority."""
     architecture: Literal["amd64", "arm64"] = "amd64"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Rule = Callable[[Cluster], Iterator[Finding]]
 
 # kubeadm's default sizes of a node's range of pods (validation.go, getClusterNodeMask) …
-_NODE_MASK = {4: 24, 6: 64}
+NODE_MASK = {4: 24, 6: 64}
 # … and how many bits may lie between them and the whole (constants.go, PodSubnetNodeMaskMaxDiff).
 _NODE_BITS = 16
 # A service range has at most 20 bits (kube-apiserver's validateMaxCIDRRange, kubeadm's ValidateServiceSubnetSize). At
@@ -87,7 +87,7 @@ def every_node_has_pods(cluster: Cluster) -> Iterator[Finding]:
     """Each node gets its own part of every pod range."""
     for i, network in enumerate(cluster.spec.network.pod_cidrs):
         path: KeyPath = ("spec", "network", "podCIDRs", i)
-        mask = _NODE_MASK[network.version]
+        mask = NODE_MASK[network.version]
         bits = mask - network.prefixlen
         if bits > _NODE_BITS:
             yield Finding(path, "this range is too large", f"write a prefix of /{mask - _NODE_BITS} or longer")
@@ -109,19 +109,43 @@ def services_fit(cluster: Cluster) -> Iterator[Finding]:
 
 
 def nodes_are_in_their_range(cluster: Cluster) -> Iterator[Finding]:
-    """Of the first family, which is the one that the API is reached by."""
-    home = cluster.spec.network.node_cidrs[0]
-    bridge = int(home.network_address) + 1
+    """The address in the first one, whose family is the one that the API is reached by, the other in the second."""
     for i, node in enumerate(cluster.spec.nodes):
-        path: KeyPath = ("spec", "nodes", i, "address")
-        if node.address not in home:
-            message = "this address isn't in spec.network.nodeCIDRs[0]"
-            yield Finding(path, message, "mend one of them")
-        elif node.address in unusable(home):
-            yield Finding(path, "this is the range's first or last address, which no node can have", "choose another")
-        elif cluster.spec.lab and int(node.address) == bridge:
-            message = "the lab's bridge has the first address of spec.network.nodeCIDRs[0]"
-            yield Finding(path, message, "choose another")
+        given = (("address", node.address), ("secondAddress", node.second_address))
+        for j, (home, (key, address)) in enumerate(zip(cluster.spec.network.node_cidrs, given, strict=False)):
+            if address is None:
+                continue
+            wrong = _misplaced(address, home, f"spec.network.nodeCIDRs[{j}]", lab=cluster.spec.lab is not None)
+            if wrong:
+                yield Finding(("spec", "nodes", i, key), *wrong)
+
+
+def _misplaced(address: IPAddress, home: IPNetwork, name: str, *, lab: bool) -> tuple[str, str] | None:
+    """What is wrong with a node's address in that range, and what to do."""
+    if address not in home:
+        return f"this address isn't in {name}", "mend one of them"
+    if address in unusable(home):
+        return "this is the range's first or last address, which no node can have", "choose another"
+    if lab and int(address) == int(home.network_address) + 1:
+        return f"the lab's bridge has the first address of {name}", "choose another"
+    return None
+
+
+def nodes_have_an_address_of_each_family(cluster: Cluster) -> Iterator[Finding]:
+    """A kubelet that is told of one address takes whatever it finds as the other, or registers without one."""
+    homes = cluster.spec.network.node_cidrs
+    two = len({home.version for home in homes}) > 1
+    if len(homes) > 1 and not two:
+        return  # what is wrong with that, `families_agree` says
+    for i, node in enumerate(cluster.spec.nodes):
+        path: KeyPath = ("spec", "nodes", i)
+        if two and node.second_address is None:
+            message = "with two families each node has two addresses, and this one lacks secondAddress"
+            yield Finding(path, message, "add secondAddress, its address inside spec.network.nodeCIDRs[1]")
+        elif not two and node.second_address is not None:
+            message = "there is no second family: spec.network.nodeCIDRs has one range"
+            remedy = "remove it, or give nodeCIDRs, podCIDRs and serviceCIDRs a second range each"
+            yield Finding((*path, "secondAddress"), message, remedy)
 
 
 def unusable(network: IPNetwork) -> tuple[IPAddress, ...]:
@@ -155,6 +179,7 @@ NETWORK_RULES: tuple[Rule, ...] = (
     every_node_has_pods,
     services_fit,
     nodes_are_in_their_range,
+    nodes_have_an_address_of_each_family,
     manifest_is_for_its_plugin,
     network_ports_differ,
 )

@@ -57,7 +57,12 @@ def node_names_are_free(cluster: Cluster) -> Iterator[Finding]:
 
 def node_addresses_differ(cluster: Cluster) -> Iterator[Finding]:
     """One machine is one node."""
-    addresses = (((*_NODES, i, "address"), node.address) for i, node in enumerate(cluster.spec.nodes))
+    addresses = (
+        ((*_NODES, i, key), address)
+        for i, node in enumerate(cluster.spec.nodes)
+        for key, address in (("address", node.address), ("secondAddress", node.second_address))
+        if address is not None
+    )
     return duplicates(addresses, "give each node an address of its own")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ def jump_host_names_are_free(cluster: Cluster) -> Iterator[Finding]:
 
 def jump_hosts_are_no_nodes(cluster: Cluster) -> Iterator[Finding]:
     """The ssh server of a node forwards nothing."""
-    addresses = {str(node.address) for node in cluster.spec.nodes}
+    addresses = {str(address) for node in cluster.spec.nodes for address in (node.address, node.second_address)}
     for i, host in enumerate(cluster.spec.jump_hosts):
         if str(host.address) in addresses:
             remedy = "take a machine outside the cluster: nodes forward no connections"
@@ -108,7 +108,7 @@ def jump_hosts_of_the_lab_have_addresses(cluster: Cluster) -> Iterator[Finding]:
     for i, host in enumerate(cluster.spec.jump_hosts):
         path: KeyPath = (*_JUMP_HOSTS, i, "address")
         remedy = "choose a free one inside the first of the nodeCIDRs"
-        if not isinstance(host.address, IPv4Address) or host.address not in home:
+        if not isinstance(host.address, IPv4Address | IPv6Address) or host.address not in home:
             yield Finding(path, "in the lab this is no address of the nodes' network", remedy)
         elif host.address in (*unusable(home), home.network_address + 1):
             yield Finding(path, "this address is the network's own or its bridge's", remedy)

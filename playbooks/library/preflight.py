@@ -37,9 +37,15 @@ options:
     type: dict
     required: true
     suboptions:
-      address:
-        description: An address that must be on one of its interfaces.
-        type: str
+      addresses:
+        description: Addresses that must be on its interfaces.
+        type: list
+        elements: str
+      forwards_ipv6:
+        description:
+          - Whether the kernel is going to forward IPv6. It then drops what routers told it, so that must not be the
+            way out of this machine.
+        type: bool
       architecture:
         description: Of its processor, C(amd64) or C(arm64).
         type: str
@@ -105,7 +111,7 @@ EXAMPLES = r"""
 - name: Look at the machine, change nothing
   preflight:
     expectations:
-      address: 10.77.0.11
+      addresses: [10.77.0.11]
       memory_mib: 1700
       cpus: 2
       disk_mib: {/var/lib/containerd: 5000}
@@ -124,7 +130,8 @@ problems:
 """
 
 _EXPECTATIONS = {
-    "address": {"type": "str"},
+    "addresses": {"type": "list", "elements": "str"},
+    "forwards_ipv6": {"type": "bool"},
     "architecture": {"type": "str"},
     "memory_mib": {"type": "int"},
     "cpus": {"type": "int"},
@@ -157,7 +164,8 @@ class Problem:
 def problems(expected: dict[str, Any]) -> list[Problem]:
     """Everything that isn't as `expected`."""
     checks: dict[str, Callable[[Any], list[Problem]]] = {
-        "address": address,
+        "addresses": addresses,
+        "forwards_ipv6": advertised_routes,
         "architecture": architecture,
         "memory_mib": memory,
         "cpus": cpus,
@@ -177,11 +185,23 @@ def problems(expected: dict[str, Any]) -> list[Problem]:
     ]
 
 
-def address(wanted: str) -> list[Problem]:
-    """The address must be on an interface."""
-    if str(ipaddress.ip_address(wanted)) in sockets.addresses():
+def addresses(wanted: list[str]) -> list[Problem]:
+    """Each address must be on an interface."""
+    own = sockets.addresses()
+    return [
+        Problem(f"the address {address} is on no interface of this machine", "correct the address or the network")
+        for address in wanted
+        if str(ipaddress.ip_address(address)) not in own
+    ]
+
+
+def advertised_routes(forwards: bool) -> list[Problem]:  # noqa: FBT001 - called with the expectation's value, as all of these
+    """A kernel that forwards takes no router's word but where it is told to (ip-sysctl, accept_ra)."""
+    if not forwards:
         return []
-    return [Problem(f"the address {wanted} is on no interface of this machine", "correct the address or the network")]
+    remedy = "set its address and route by hand, or net.ipv6.conf.{}.accept_ra = 2 if you trust all on that network"
+    what = "its IPv6 route by {} is a router's word, which a kernel that forwards drops"
+    return [Problem(what.format(name), remedy.format(name)) for name in sockets.advertised()]
 
 
 def architecture(wanted: str) -> list[Problem]:

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-# A cluster of each other version takes minutes: only `invoke test --all` asks for them.
-collect_ignore = [] if os.environ.get("KHARDEN_ALL") == "1" else ["test_versions.py"]
+# A cluster of each other version or of other families takes minutes: only `invoke test --all` asks for them.
+collect_ignore = [] if os.environ.get("KHARDEN_ALL") == "1" else ["test_families.py", "test_versions.py"]
 
 
 def lacking() -> str:

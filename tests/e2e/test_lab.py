@@ -77,7 +77,7 @@ def _machine(disk: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(disk / "state"))
         try:
-            labs.check()
+            labs.check(ONE)
         except MissingError as error:
             if os.environ.get("CI") == "true":
                 pytest.fail(str(error))

@@ -42,7 +42,11 @@ CONTROLS = (
         "A control plane's ports are reached from where the plan lets them be, and from nowhere else",
         "critical",
         CONTROL_PLANE,
-        (*_NODE, *(Reach(port) for port in (6443, 2379, 2380, 10257, 10259))),
+        (
+            *_NODE,
+            *(Reach(port) for port in (6443, 10257, 10259)),
+            *(Reach(port, first_address_only=True) for port in (2379, 2380)),
+        ),
         _WAY,
     ),
     Control(

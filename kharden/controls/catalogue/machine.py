@@ -82,6 +82,11 @@ CONTROLS = (
             SysctlValue("net.ipv4.conf.all.accept_source_route", "0"),
             SysctlValue("net.ipv4.tcp_syncookies", "1"),
             SysctlValue("net.bridge.bridge-nf-call-iptables", "1"),
+            SysctlValue("net.ipv6.conf.all.forwarding", "1", 6),
+            SysctlValue("net.ipv6.conf.all.accept_redirects", "0", 6),
+            SysctlValue("net.ipv6.conf.all.accept_source_route", "0", 6),
+            SysctlValue("net.ipv6.conf.default.accept_ra", "0", 6),
+            SysctlValue("net.bridge.bridge-nf-call-ip6tables", "1", 6),
         ),
     ),
     Control(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kharden.controls.checks import Listener, ListeningSockets, Probe, TlsListener
 from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, WORKER, Control, FromPlan
+
+if TYPE_CHECKING:
+    from kharden.controls.checks.behaviour import Credential
 
 _CLOSED = ("connection refused", "no answer")
 _UNAUTHORIZED = ("401",)
@@ -12,6 +17,7 @@ _DROPPED = ("no answer",)
 # Its own authorizer refuses the anonymous user (403) where authentication lets it pass as one.
 _REFUSED = ("401", "403")
 _PKI = "/etc/kubernetes/pki"
+_STRANGERS: tuple[Credential, ...] = ("none", "kubelet")
 
 _SSH = Listener(("sshd", "systemd"), FromPlan.SSH_PORT, "node")
 _NODE = (_SSH, Listener(("kubelet",), 10250, "node"))
@@ -86,8 +92,8 @@ CONTROLS = (
         CONTROL_PLANE,
         (
             TlsListener(6443, "node", f"{_PKI}/ca.crt", "api-server"),
-            TlsListener(2379, "node", f"{_PKI}/etcd/ca.crt", "etcd-member"),
-            TlsListener(2380, "node", f"{_PKI}/etcd/ca.crt", "etcd-member"),
+            TlsListener(2379, "node", f"{_PKI}/etcd/ca.crt", "etcd-member", first_address_only=True),
+            TlsListener(2380, "node", f"{_PKI}/etcd/ca.crt", "etcd-member", first_address_only=True),
             TlsListener(10257, "loopback", None, "none"),
             TlsListener(10259, "loopback", None, "none"),
         ),
@@ -167,12 +173,13 @@ CONTROLS = (
         "critical",
         CONTROL_PLANE,
         (
-            Probe(2379, ("TLS refused",), "/version", outside=_DROPPED),
-            Probe(2379, ("TLS refused",), "/version", credential="kubelet", outside=_DROPPED),
-            Probe(2380, ("TLS refused",), "/version", outside=_DROPPED),
-            Probe(2380, ("TLS refused",), "/version", credential="kubelet", outside=_DROPPED),
+            *(
+                Probe(port, ("TLS refused",), "/version", credential=who, outside=_DROPPED, first_address_only=True)
+                for port in (2379, 2380)
+                for who in _STRANGERS
+            ),
             # With etcd's own client certificate it does answer: the refusals above are about the credential.
-            Probe(2379, ("200",), "/version", credential="etcd-client"),
+            Probe(2379, ("200",), "/version", credential="etcd-client", first_address_only=True),
         ),
     ),
 )

@@ -36,6 +36,7 @@ class Probe:
         outcomes: HTTP statuses as text, "connection refused", or "TLS refused" (an alert about our certificate).
         over_tls: whether TLS is spoken at all.
         outside: what is right as well where another node asks, since the firewall drops that.
+        first_address_only: what answers listens on the first of a node's addresses alone; else each of them is asked.
     """
 
     port: int
@@ -46,6 +47,7 @@ class Probe:
     headers: tuple[tuple[str, str], ...] = ()
     over_tls: bool = True
     outside: tuple[str, ...] = ()
+    first_address_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +154,13 @@ class Reach:
 
     Attributes:
         published: it is a port of services, which nodes and pods may use; so it is tried from the controller only.
+        first_address_only: what answers listens on the first of a node's addresses alone; at the other one who gets
+            through the firewall finds nobody.
     """
 
     port: int | FromPlan
     published: bool = False
+    first_address_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

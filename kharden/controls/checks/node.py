@@ -153,10 +153,15 @@ class ListeningSockets:
 
 @dataclass(frozen=True, slots=True)
 class SysctlValue:
-    """A kernel setting."""
+    """A kernel setting.
+
+    Attributes:
+        family: it matters only where pods have addresses of this family; 0: everywhere.
+    """
 
     name: str
     value: str
+    family: Literal[0, 4, 6] = 0
 
 
 @dataclass(frozen=True, slots=True)

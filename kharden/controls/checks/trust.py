@@ -64,9 +64,11 @@ class TlsListener:
 
     Attributes:
         authority: file with the CA of the served certificate; None where it is the program's own (loopback only).
+        first_address_only: it listens on the first of a node's addresses alone; else each of them is tried.
     """
 
     port: int
     scope: Scope
     authority: str | None
     names: Names
+    first_address_only: bool = False

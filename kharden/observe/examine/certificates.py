@@ -30,7 +30,7 @@ _BACKDATING = timedelta(days=1)
 
 
 def _node_sans(_: ClusterPlan, node: NodePlan) -> Sans:
-    return Sans((node.name,), (node.address,))
+    return Sans((node.name,), node.addresses)
 
 
 _NAMES: dict[Names, Callable[[ClusterPlan, NodePlan], Sans]] = {

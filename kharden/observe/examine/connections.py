@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from kharden.controls.catalogue.suites import SPOKEN_SUITES, SPOKEN_VERSIONS
 from kharden.observe.examine.certificates import chain_problems, names_problems, pems, read, time_problems
 from kharden.observe.facts import Unobserved
 from kharden.observe.model import Finding
-from kharden.observe.questions import askers, foreign_node_questions, handshake_question, probe_question
+from kharden.observe.questions import askers, foreign_node_questions, handshake_questions, probe_questions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 def probe(check: Probe, view: View) -> Iterator[Finding]:
     """The answer to one request, for everyone who asked."""
-    question = probe_question(view.node, check)
-    for asker in askers(view.plan, view.node, check):
+    asked = list(probe_questions(view.node, check))
+    for asker, question in product(askers(view.plan, view.node, check), asked):
         right = check.outcomes if asker == view.node else (*check.outcomes, *check.outside)
         expected = f"{question.text}, from {asker.name}: {' or '.join(right)}"
         try:
@@ -46,7 +47,11 @@ def foreign_node(check: ForeignNodeRefused, view: View) -> Iterator[Finding]:
 
 def tls(check: TlsListener, view: View) -> Iterator[Finding]:
     """Versions, suites and certificate of a port."""
-    what, _ = handshake_question(view.node, check)
+    for what, _ in handshake_questions(view.node, check):
+        yield _spoken(check, what, view)
+
+
+def _spoken(check: TlsListener, what: str, view: View) -> Finding:
     facts = view.facts.at("handshakes", what)
     version, suite = facts.at("version").text(), facts.at("suite").text()
     wrong = [f"speaks {version}"] if version not in SPOKEN_VERSIONS else []
@@ -60,4 +65,4 @@ def tls(check: TlsListener, view: View) -> Iterator[Finding]:
         wrong += names_problems(served, check.names, view)
         wrong += time_problems(served, view.snapshot.at)
     by = f", a certificate by {check.authority}" if check.authority else ""
-    yield Finding(f"{what}: TLS 1.2 or later, strong suites{by}", "; ".join(wrong) or f"{version}, {suite}", not wrong)
+    return Finding(f"{what}: TLS 1.2 or later, strong suites{by}", "; ".join(wrong) or f"{version}, {suite}", not wrong)

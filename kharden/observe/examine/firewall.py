@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kharden.plan.model import IPNetwork
 
 _DROPPED = ("no answer", "unreachable")
+# Where somebody listens, and where nobody does behind an open port.
+_ADMITTED = (("connected",), ("connection refused",))
 _SHOWN = 3
 _EQUAL = ("==", "in", "!=")
 
@@ -140,8 +142,8 @@ def reach(check: Reach, view: View) -> Iterator[Finding]:
         admitted = is_admitted(view.plan, view.node, attempt, check, seen)
         if admitted and attempt.origin == "controller":
             continue  # there may be no way to the node but over another machine
-        expected = f"{attempt.text}: {'connected' if admitted else 'dropped'}"
-        yield Finding(expected, outcome, outcome == "connected" if admitted else outcome in _DROPPED)
+        right = _ADMITTED[check.first_address_only and attempt.host != view.node.address] if admitted else _DROPPED
+        yield Finding(f"{attempt.text}: {right[0] if admitted else 'dropped'}", outcome, outcome in right)
 
 
 def metadata(check: MetadataUnreached, view: View) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LISTEN, _UNCONNECTED = "0A", "07"  # include/net/tcp_states.h; a bound UDP socket shows the latter
+_ADVERTISED = 0x50000  # include/uapi/linux/ipv6_route.h: RTF_DEFAULT and RTF_ADDRCONF
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -91,6 +92,25 @@ def addresses(proc: Path = PROC) -> set[str]:
 def parse_fib_trie(text: str) -> set[str]:
     """The local IPv4 addresses in a text of /proc/net/fib_trie: leaves that are followed by "/32 host LOCAL"."""
     return set(re.findall(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL", text))
+
+
+def advertised(proc: Path = PROC) -> list[str]:
+    """Interfaces with a default route that the kernel took from a router, as long as it doesn't forward itself."""
+    table = proc / "net/ipv6_route"
+    found = parse_ipv6_route(table.read_text() if table.exists() else "")
+    settings = proc / "sys/net/ipv6/conf"
+    return [interface for interface in found if (settings / interface / "accept_ra").read_text().strip() == "1"]
+
+
+def parse_ipv6_route(text: str) -> list[str]:
+    """The interfaces of default routes in a text of /proc/net/ipv6_route that routers have told the kernel of."""
+    rows = (line.split() for line in text.splitlines())
+    found = (
+        row[9]
+        for row in rows
+        if set(row[0]) == {"0"} and row[1] == "00" and int(row[8], 16) & _ADVERTISED == _ADVERTISED
+    )
+    return list(dict.fromkeys(found))
 
 
 def parse_if_inet6(text: str) -> set[str]:

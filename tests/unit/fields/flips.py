@@ -44,6 +44,7 @@ FLIPS: dict[str, Any] = {
     "spec.nodes": Flip({"spec.nodes[3]": _WORKER}),
     "spec.nodes[].name": "cp2",
     "spec.nodes[].address": "192.0.2.20",
+    "spec.nodes[].secondAddress": Flip({"spec.nodes[0].secondAddress": "2001:db8:1::12"}, of="dual"),
     "spec.nodes[].role": Flip({"spec.nodes[0].role": "worker", "spec.nodes[1].role": "control-plane"}),
     "spec.nodes[].architecture": "arm64",
     "spec.nodes[].zone": "c",

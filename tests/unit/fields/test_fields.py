@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-NAMES = ("real", "lab", "authority")
+NAMES = ("real", "lab", "authority", "dual")
 BASES: dict[str, dict[str, Any]] = {name: yaml.safe_load((HERE / f"{name}.yaml").read_text()) for name in NAMES}
 
 IGNORED = """\

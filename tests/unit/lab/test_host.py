@@ -163,18 +163,18 @@ def test_a_chosen_mirror_wins_and_must_be_an_address(monkeypatch: pytest.MonkeyP
 def test_not_being_root_is_one_line_that_names_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MissingError, match=r"you are not root: .*over ssh"):
-        requirements.check()
+        requirements.check(LAB)
 
 
 def test_too_small_a_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(requirements, "_FREE_BYTES", 1 << 60)
     with pytest.raises(MissingError) as raised:
-        requirements.check()
+        requirements.check(LAB)
     assert f"{tmp_path} has" in "\n".join((str(raised.value), *raised.value.details))
 
 
 def test_without_nspawn_and_apt_there_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements, "find", lambda _: None)
     with pytest.raises(MissingError) as raised:
-        requirements.check()
+        requirements.check(LAB)
     assert "systemd-container" in "\n".join((str(raised.value), *raised.value.details))

@@ -21,7 +21,7 @@ LABELS = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 
 
 def test_the_bridge_takes_the_first_address() -> None:
-    assert a_lab(("cp1", "10.78.0.11")).gateway == IPv4Address("10.78.0.1")
+    assert a_lab(("cp1", "10.78.0.11")).gateways == (IPv4Address("10.78.0.1"),)
 
 
 @pytest.mark.parametrize("name", ["", "Lab", "a_b", "-a", "a-", "a.b", "a b", "../x", "a\n", "a" * 64, "lab;id"])

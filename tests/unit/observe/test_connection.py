@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def test_connections_leave_nothing_behind(plan: ClusterPlan, tmp_path: Path, mon
 
 
 def test_a_node_out_of_reach_has_the_reason_in_its_place(plan: ClusterPlan, snapshot: Snapshot) -> None:
-    nobody = replace(plan.nodes[0], address=type(plan.nodes[0].address)("127.0.0.1"))
+    nobody = replace(plan.nodes[0], addresses=(ip_address("127.0.0.1"),))
     closed = replace(nobody, ssh=replace(nobody.ssh, port=1))  # tcpmux, which nobody serves
     seen = collect(replace(plan, nodes=(closed,)), "no image", now=snapshot.at)
     assert "cp1: can't be reached" in seen.nodes["cp1"]["error"]

@@ -59,16 +59,17 @@ class Planner:
         ssh: dict[str, Any] | None = None,
         **sections: Any,  # noqa: ANN401  # sections of cluster.yaml are open
     ) -> ClusterPlan:
-        """The plan of nodes at `offsets` in the first range of nodes, of which the first ones are control planes."""
+        """The plan of nodes at `offsets` in each range of nodes, of which the first ones are control planes."""
         ranges = dict(zip(("nodeCIDRs", "podCIDRs", "serviceCIDRs"), NETWORKS[networks], strict=True))
         network = ranges | sections.pop("network", {})
-        home = ip_network(network["nodeCIDRs"][0])
+        home, *more = map(ip_network, network["nodeCIDRs"])
         nodes = [
             {
                 "name": f"n{offset}",
                 "address": str(home[offset]),
                 "role": "control-plane" if number < control_planes else "worker",
             }
+            | ({"secondAddress": str(more[0][offset])} if more else {})
             | ({} if lab else {"ssh": {"hostKeys": [host_key(offset)], **(ssh or {})}})
             for number, offset in enumerate(offsets)
         ]

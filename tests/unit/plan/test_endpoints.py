@@ -24,7 +24,7 @@ def test_an_api_server_answers_to_its_service_its_node_and_the_balancer(planned:
         sans = api_server_sans(plan, node)
         assert set(sans.dns) == {*_SERVICE, node.name, "localhost"}
         services = {ip_address(_FIRST_SERVICE[network.version]) for network in plan.service_cidrs}
-        assert set(sans.ip) == services | {node.address, ip_address("127.0.0.1")}
+        assert set(sans.ip) == services | {*node.addresses, ip_address("127.0.0.1")}
 
 
 def test_external_names_and_addresses_go_where_they_belong(planned: Planner) -> None:
@@ -55,7 +55,7 @@ def test_another_nodes_names_are_not_among_them(planned: Planner) -> None:
     own, *others = plan.nodes
     for sans in (api_server_sans(plan, own), etcd_sans(plan, own)):
         assert not {other.name for other in others} & set(sans.dns)
-        assert not {other.address for other in others} & set(sans.ip)
+        assert not {address for other in others for address in other.addresses} & set(sans.ip)
 
 
 @families

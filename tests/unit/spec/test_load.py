@@ -24,6 +24,7 @@ spec:
   nodes:
     - name: cp1
       address: 192.0.2.11
+      secondAddress: "2001:db8:1::11"
       role: control-plane
       ssh:
         user: admin

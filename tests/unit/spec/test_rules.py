@@ -15,13 +15,24 @@ from kharden.spec.rules import broken
 from kharden.versions.contract import SUPPORTED
 
 
-def cluster(*, nodes: int = 1, workers: int = 0, address: str = "10.0.{}.{}", **spec: Any) -> Cluster:  # noqa: ANN401  # JSON
+def cluster(
+    *,
+    nodes: int = 1,
+    workers: int = 0,
+    address: str = "10.0.{}.{}",
+    second: str = "",
+    **spec: Any,  # noqa: ANN401  # JSON
+) -> Cluster:
+    def addresses(i: int) -> dict[str, str]:
+        places = {"address": address, "secondAddress": second}
+        return {key: place.format(i // 250, i % 250 + 2) for key, place in places.items() if place}
+
     members = tuple(
         {
             "name": f"n{i}",
-            "address": address.format(i // 250, i % 250 + 2),
             "role": "control-plane" if i < nodes else "worker",
         }
+        | addresses(i)
         for i in range(nodes + workers)
     )
     network = {"nodeCIDRs": ("10.0.0.0/16",), "podCIDRs": ("10.64.0.0/11",), "serviceCIDRs": ("10.1.0.0/16",)}
@@ -65,7 +76,9 @@ def test_two_families() -> None:
         "podCIDRs": ("10.64.0.0/11", "fd01::/56"),
         "serviceCIDRs": ("10.1.0.0/16", "fd02::/112"),
     }
-    assert messages(cluster(nodes=3, network=network)) == []
+    assert messages(cluster(nodes=3, second="fd00::{}:{}", network=network)) == []
+    lacking = "with two families each node has two addresses, and this one lacks secondAddress"
+    assert messages(cluster(nodes=3, network=network)) == [lacking] * 3
 
 
 def test_the_first_family_is_the_nodes() -> None:
@@ -74,7 +87,14 @@ def test_the_first_family_is_the_nodes() -> None:
         "podCIDRs": ("fd01::/56", "10.64.0.0/11"),
         "serviceCIDRs": ("fd02::/112", "10.1.0.0/16"),
     }
-    assert messages(cluster(network=network)) == ["this address isn't in spec.network.nodeCIDRs[0]"]
+    swapped = [f"this address isn't in spec.network.nodeCIDRs[{i}]" for i in (0, 1)]
+    assert messages(cluster(second="fd00::{}:{}", network=network)) == swapped
+    assert messages(cluster(address="fd00::{}:{}", second="10.0.{}.{}", network=network)) == []
+
+
+def test_the_last_address_of_a_range_of_ipv6_is_a_nodes() -> None:
+    network = {"nodeCIDRs": ("fd00::/124",), "podCIDRs": ("fd01::/56",), "serviceCIDRs": ("fd02::/108",)}
+    assert messages(cluster(address="fd00::f", network=network)) == []
 
 
 @pytest.mark.parametrize("range_", ["10.0.0.2/32", "10.0.0.2/31"])
