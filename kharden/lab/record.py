@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from kharden.errors import IntegrityError
 from kharden.lab.model import Lab, LabNode
 from kharden.lab.places import state_folder, state_root
 from kharden.securefile import write_if_changed
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-_Value = TypeVar("_Value")
 _NAME = "lab.json"
 
 
 def write_record(lab: Lab) -> None:
     """Record the lab."""
     content = {
-        "schema": 3,
+        "schema": 2,
         "name": lab.name,
-        "subnets": list(map(str, lab.subnets)),
+        **_both("subnet", "secondSubnet", lab.subnets),
         "suite": lab.suite,
         "nodes": {
             node.name: {
-                "addresses": list(map(str, node.addresses)),
+                **_both("address", "secondAddress", node.addresses),
                 "user": node.user,
                 "port": node.port,
                 "sudo": node.sudo,
@@ -48,22 +44,34 @@ def read_record(lab_name: str) -> Lab | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         nodes = tuple(_node(name, node) for name, node in content["nodes"].items())
-        subnet, second = _two(map(ip_network, content["subnets"]))
-        return Lab(content["name"], subnet, nodes, suite=content["suite"], second_subnet=second)
+        second = content.get("secondSubnet")
+        return Lab(
+            content["name"],
+            ip_network(content["subnet"]),
+            nodes,
+            suite=content["suite"],
+            second_subnet=ip_network(second) if second else None,
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise IntegrityError(f"{path}: this record is damaged", remedy="take the lab down and up again") from None
 
 
+def _both(first: str, second: str, values: tuple[object, ...]) -> dict[str, str]:
+    return {key: str(value) for key, value in zip((first, second), values, strict=False)}
+
+
 def _node(name: str, node: dict[str, Any]) -> LabNode:
-    address, second = _two(map(ip_address, node["addresses"]))
-    return LabNode(name, address, node["user"], node["port"], sudo=node["sudo"], second_address=second)
-
-
-def _two(values: Iterable[_Value]) -> tuple[_Value, _Value | None]:
-    first, *more = values
-    return first, more[0] if more else None
+    second = node.get("secondAddress")
+    return LabNode(
+        name,
+        ip_address(node["address"]),
+        node["user"],
+        node["port"],
+        sudo=node["sudo"],
+        second_address=ip_address(second) if second else None,
+    )
 
 
 def recorded_names() -> tuple[str, ...]:

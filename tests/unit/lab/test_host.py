@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import os
-from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from pathlib import Path
 
 import pytest
 
 from kharden.errors import InputError, MissingError, RefusedError
 from kharden.lab import changes, mirror, network, requirements, sysctls
 from kharden.lab.model import Lab, LabNode
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LAB = Lab(
     "devlab",
@@ -49,6 +46,21 @@ def test_a_name_taken_by_an_interface_that_is_no_bridge_is_refused(
         network.check_subnet(LAB, [])
 
 
+def test_a_subnet_of_the_other_family_is_looked_at_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab("devlab", LAB.subnet, LAB.nodes, second_subnet=IPv6Network("fd00:78::/64"))
+    monkeypatch.setattr(network, "host_routes", lambda: (("tun0", IPv6Network("fd00::/16")),))
+    with pytest.raises(RefusedError, match=r"fd00:78::/64 overlaps the route to fd00::/16 by tun0"):
+        network.check_subnet(lab, [])
+    network.check_subnet(LAB, [("other", IPv6Network("fd00:78::/64"))])
+    with pytest.raises(RefusedError, match=r"overlaps fd00:78::/48 of the lab other"):
+        network.check_subnet(lab, [("other", IPv6Network("fd00:78::/48"))])
+
+
+def test_the_hosts_routes_are_of_both_families() -> None:
+    families = {route.version for _, route in network.host_routes()}
+    assert families == ({4, 6} if Path("/proc/net/if_inet6").exists() else {4})
+
+
 # What changes on the host
 
 
@@ -78,6 +90,13 @@ def test_changes_name_the_bridge_and_each_sysctl_with_its_value(monkeypatch: pyt
         ("sysctl", "fs.inotify.max_user_instances", "128", "1024"),
         ("sysctl", "kernel.panic", "1", "10"),
     ]
+
+
+def test_a_bridge_of_both_families_is_told_with_both_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "has_link", lambda _: False)
+    lab = Lab("devlab", LAB.subnet, LAB.nodes, second_subnet=IPv6Network("fd00:78::/64"))
+    told = [change.after for change in changes.host_changes(lab) if change.kind == "interface"]
+    assert told == ["a bridge with 10.78.0.1/24 and fd00:78::1/64"]
 
 
 def test_a_lab_that_is_up_changes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +183,16 @@ def test_not_being_root_is_one_line_that_names_the_other_way(monkeypatch: pytest
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(MissingError, match=r"you are not root: .*over ssh"):
         requirements.check(LAB)
+
+
+def test_a_kernel_without_ipv6_is_told_where_a_lab_needs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(requirements, "_IPV6", tmp_path / "none")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    six = Lab("devlab", IPv6Network("fd00:78::/64"), ())
+    for lab, needed in ((LAB, False), (six, True)):
+        with pytest.raises(MissingError) as raised:
+            requirements.check(lab)
+        assert ("no IPv6" in "\n".join((str(raised.value), *raised.value.details))) is needed
 
 
 def test_too_small_a_disk_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

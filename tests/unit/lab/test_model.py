@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import string
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -17,11 +17,36 @@ def a_lab(*nodes: tuple[str, str], name: str = "devlab", subnet: IPv4Network = S
     return Lab(name, subnet, tuple(LabNode(node, IPv4Address(address)) for node, address in nodes))
 
 
+def of_two(**given: str) -> Lab:
+    """A lab of both families with one node; `given` replaces parts of it."""
+    parts = {"address": "fd00:78::11", "subnet": "fd00:78::/64", "second": "10.78.0.11"} | given
+    node = LabNode("cp1", ip_address(parts["address"]), second_address=ip_address(parts["second"]))
+    return Lab("devlab", ip_network(parts["subnet"]), (node,), second_subnet=SUBNET)
+
+
 LABELS = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 
 
 def test_the_bridge_takes_the_first_address() -> None:
     assert a_lab(("cp1", "10.78.0.11")).gateways == (IPv4Address("10.78.0.1"),)
+
+
+def test_the_bridge_has_an_address_of_each_family() -> None:
+    lab = of_two()
+    assert list(map(str, lab.gateways)) == ["fd00:78::1", "10.78.0.1"]
+    assert lab.has_ipv6
+    assert not a_lab(("cp1", "10.78.0.11")).has_ipv6
+
+
+def test_addresses_of_the_other_family_are_looked_at_as_well() -> None:
+    with pytest.raises(InputError, match=r"10\.78\.0\.1: that is the bridge's"):
+        of_two(second="10.78.0.1")
+    with pytest.raises(InputError, match=r"10\.79\.0\.11, which is not in"):
+        of_two(second="10.79.0.11")
+    with pytest.raises(InputError, match="fd00:78::1: that is the bridge's"):
+        of_two(address="fd00:78::1")
+    # IPv6 has no broadcasts.
+    assert of_two(subnet="fd00:78::/124", address="fd00:78::f").nodes
 
 
 @pytest.mark.parametrize("name", ["", "Lab", "a_b", "-a", "a-", "a.b", "a b", "../x", "a\n", "a" * 64, "lab;id"])

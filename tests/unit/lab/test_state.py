@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ LAB = Lab(
     IPv4Network("10.78.0.0/24"),
     (LabNode("cp1", IPv4Address("10.78.0.11")), LabNode("w1", IPv4Address("10.78.0.21"))),
 )
+
+
+TWO = Lab(
+    "devlab",
+    IPv4Network("10.78.0.0/24"),
+    (
+        LabNode("cp1", IPv4Address("10.78.0.11"), second_address=IPv6Address("fd00:78::11")),
+        LabNode("gate", IPv4Address("10.78.0.5"), sudo=False),
+    ),
+    second_subnet=IPv6Network("fd00:78::/64"),
+)
+SIX = Lab("devlab", IPv6Network("fd00:78::/64"), (LabNode("cp1", IPv6Address("fd00:78::11")),))
 
 
 class Silent:
@@ -107,10 +120,11 @@ def test_cap_sys_resource_is_bit_24_of_the_bounding_set(bounding: str, expected:
 # The record
 
 
-def test_a_record_comes_back_as_it_was() -> None:
+@pytest.mark.parametrize("lab", [LAB, TWO, SIX])
+def test_a_record_comes_back_as_it_was(lab: Lab) -> None:
     assert record.read_record("devlab") is None
-    record.write_record(LAB)
-    assert record.read_record("devlab") == LAB
+    record.write_record(lab)
+    assert record.read_record("devlab") == lab
     assert record.recorded_names() == ("devlab",)
 
 
@@ -171,6 +185,38 @@ def test_a_disk_is_this_nodes_own_and_survives(tmp_path: Path) -> None:
     assert (upper / "etc/hostname").read_text() == "changed by the cluster's owner\n"
     with pytest.raises(RefusedError, match="older base tree"):
         disk.make_disk(LAB, LAB.nodes[0], Tree(tmp_path / "trees/trixie-2/root"))
+
+
+def test_a_node_of_one_family_has_what_the_tree_has_and_others_their_own_commands(tmp_path: Path) -> None:
+    lifecycle.prepare(LAB)
+    base = tmp_path / "trees/trixie-1/root"
+    (base / "etc/ssh").mkdir(parents=True)
+    upper = places.node_folder("devlab", "cp1") / "upper"
+    disk.make_disk(LAB, LAB.nodes[0], Tree(base))
+    assert not (upper / "etc/systemd").exists()
+    shutil.rmtree(upper.parent)
+    lifecycle.prepare(TWO)
+    disk.make_disk(TWO, TWO.nodes[0], Tree(base))
+    (drop_in,) = (upper / "etc/systemd/system/kharden-lab-network.service.d").iterdir()
+    assert (
+        drop_in.read_text()
+        == """\
+[Service]
+ExecStart=
+ExecStart=ip link set lo up
+ExecStart=ip link set host0 up
+ExecStart=ip address replace 10.78.0.11/24 dev host0
+ExecStart=ip -4 route replace default via 10.78.0.1
+ExecStart=ip address replace fd00:78::11/64 dev host0 nodad
+ExecStart=ip -6 route replace default via fd00:78::1
+"""
+    )
+
+
+def test_names_and_the_resolver_are_of_both_families() -> None:
+    assert disk.hosts_file(TWO).splitlines()[2:] == ["10.78.0.11 cp1", "fd00:78::11 cp1", "10.78.0.5 gate"]
+    assert disk.resolver_file(TWO).startswith("nameserver 10.78.0.1\nnameserver fd00:78::1\n")
+    assert disk.resolver_file(SIX).startswith("nameserver fd00:78::1\noptions")
 
 
 def test_a_node_learns_of_nodes_that_come_later(tmp_path: Path) -> None:

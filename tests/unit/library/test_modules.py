@@ -93,7 +93,8 @@ def preflight(**expectations: Any) -> Result:  # noqa: ANN401 - as the module ta
 
 def test_a_machine_that_will_do_has_no_problem() -> None:
     result = preflight(
-        address="127.0.0.1",
+        addresses=["127.0.0.1"],
+        forwards_ipv6=False,
         memory_mib=1,
         cpus=1,
         disk_mib={"/var/lib/not/there/yet": 1},
@@ -109,7 +110,7 @@ def test_a_machine_that_will_do_has_no_problem() -> None:
 
 def test_every_problem_is_told_at_once_with_a_remedy() -> None:
     result = preflight(
-        address="192.0.2.7",
+        addresses=["192.0.2.7", "2001:db8::7"],
         memory_mib=1 << 40,
         cpus=1 << 20,
         disk_mib={"/": 1 << 40},
@@ -127,7 +128,7 @@ def test_every_problem_is_told_at_once_with_a_remedy() -> None:
         ],
     )
     assert result.status == 1
-    assert len(result.values["problems"]) == 14
+    assert len(result.values["problems"]) == 15
     assert all(problem["remedy"] for problem in result.values["problems"])
     assert "behind the controller" in result.values["msg"]
     assert "\n" not in result.values["msg"]
@@ -160,7 +161,7 @@ def test_a_node_of_another_cluster_is_known_by_each_of_its_cas(node: Node, path:
 
 
 def test_an_expectation_of_another_form_is_one_line() -> None:
-    forms: tuple[dict[str, Any], ...] = ({"address": "nowhere"}, {"ports": [{}]}, {"disk_mib": {"/": "much"}})
+    forms: tuple[dict[str, Any], ...] = ({"addresses": ["nowhere"]}, {"ports": [{}]}, {"disk_mib": {"/": "much"}})
     for wrong in forms:
         result = preflight(**wrong)
         assert result.status == 1

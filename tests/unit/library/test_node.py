@@ -211,6 +211,54 @@ Main:
     assert "127.0.0.1" in sockets.addresses()
 
 
+# In a network namespace of its own: a router that speaks once, and the routes before and after the kernel forwards.
+ADVERTISED = """
+import socket, struct, subprocess, time
+from pathlib import Path
+
+settings = Path("/proc/sys/net/ipv6/conf")
+(settings / "default/accept_dad").write_text("0")
+subprocess.run(["ip", "link", "add", "name", "in0", "type", "veth", "peer", "name", "out0"], check=True)
+(settings / "in0/accept_ra_from_local").write_text("1")
+for name in ("in0", "out0"):
+    subprocess.run(["ip", "link", "set", name, "up"], check=True)
+table = Path("/proc/net/ipv6_route")
+
+def told():
+    return any(line.startswith("0" * 32 + " 00") and line.split()[4].strip("0") for line in table.open())
+
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as router:
+    router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+    for attempt in range(600):
+        try:
+            router.sendto(struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0), ("ff02::1%out0", 0))
+        except OSError:
+            pass
+        if told():
+            break
+        time.sleep(0.1)
+print(table.read_text(), end="---\\n")
+(settings / "all/forwarding").write_text("1")
+print(table.read_text(), end="")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/proc/net/if_inet6").exists(), reason="needs root and IPv6")
+def test_a_route_of_a_routers_word_is_known_and_goes_when_the_kernel_forwards(tmp_path: Path) -> None:
+    argv = ["unshare", "--net", sys.executable, "-c", ADVERTISED]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout
+    before, _, after = shown.partition("---\n")
+    assert sockets.parse_ipv6_route(before) == ["in0"]
+    assert sockets.parse_ipv6_route(after) == []
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/ipv6_route").write_text(before)
+    setting = tmp_path / "sys/net/ipv6/conf/in0/accept_ra"
+    setting.parent.mkdir(parents=True)
+    for value, found in (("0", []), ("1", ["in0"]), ("2", [])):
+        setting.write_text(f"{value}\n")
+        assert sockets.advertised(tmp_path) == found
+
+
 def test_kernel_parameters_are_read_as_sysctl_does() -> None:
     texts = [
         "# comment\n; another\n\nnet.ipv4.ip_forward = 0\n-vm.overcommit_memory=1\n",

@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import threading
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +140,49 @@ def test_every_port_is_tried_from_every_kind_of_place(planned: Planner) -> None:
     seen = ["192.0.2.1", "", "", "", ""]
     admitted = [is_admitted(plan, plan.nodes[3], one, Reach(10250), at) for one, at in zip(tried, seen, strict=True)]
     assert admitted == [False, True, False, False, False]
+
+
+def test_every_port_is_tried_at_an_address_of_each_family(planned: Planner) -> None:
+    plan = planned(networks="IPv6 and IPv4")
+    first, worker = plan.nodes
+    tried = list(reach_attempts(plan, first, 6443, Reach(6443)))
+    assert [attempt.text for attempt in tried] == [
+        f"from {origin} to {where}:6443"
+        for where in ("[2001:db8:1::b]", "192.0.2.11")
+        for origin in ("the controller", "n21", "a pod of n11", "a pod of n21")
+    ]
+    # The asker's own address is the one of the family that it speaks.
+    own = [attempt for attempt in tried if attempt.asker == worker and attempt.origin == "node"]
+    assert [is_admitted(plan, first, attempt, Reach(6443), "") for attempt in own] == [True, True]
+    assert worker.address_of(4) == ip_address("192.0.2.21")
+    published = list(reach_attempts(plan, first, 30000, Reach(30000, published=True)))
+    assert [str(attempt.host) for attempt in published] == ["2001:db8:1::b", "192.0.2.11"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "right"), [("connected", False), ("connection refused", True), ("no answer", False)]
+)
+def test_at_its_second_address_a_member_of_etcd_is_let_through_to_and_isnt_there(
+    planned: Planner,
+    snapshot: Snapshot,
+    outcome: str,
+    right: bool,  # noqa: FBT001  # pytest's way of giving it
+) -> None:
+    plan = planned(networks="IPv4 and IPv6", offsets=(11, 12, 13), control_planes=3)
+    target = plan.nodes[0]
+    way = next(
+        one
+        for one in reach_attempts(plan, target, 2379, Reach(2379))
+        if one.origin == "node" and one.host == target.addresses[1]
+    )
+    told = {way.key: {"outcome": outcome, "from": ""}}
+    nodes: dict[str, Any] = {node.name: {"from_here": {}, "from_pod": {}} for node in plan.nodes}
+    nodes[way.place]["from_here"] = told
+    seen = replace(snapshot, nodes=nodes)
+    view = View(plan, target, seen, SnapshotHost(seen.facts(target.name)), {}, {})
+    observed = examine(control("firewall-reach-control-plane"), view)
+    (found,) = [one for one in observed if one.expected.startswith(way.text) and one.observed == outcome]
+    assert found.ok is right
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ from kharden.controls.checks import PodAdmission, Probe
 from kharden.observe import pods
 from kharden.observe.questions import askers, foreign_node_questions, probe_questions
 from kharden.observe.request import attempts, request, settings_asker, stored_under
+from tests.unit.plan.planner import Planner
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kharden.plan.model import ClusterPlan
 
 
@@ -30,6 +33,31 @@ def test_request_is_json_and_has_only_what_the_role_needs(plan: ClusterPlan) -> 
     assert "etcd" in control_plane["programs"]
     assert "etcd" not in worker["programs"]
     assert not any("etcd" in path for path in worker["certificates"])
+
+
+@pytest.mark.parametrize(("networks", "loopback"), [("IPv4 and IPv6", "127.0.0.1"), ("IPv6 and IPv4", "[::1]")])
+def test_what_listens_everywhere_is_asked_at_each_address_and_etcd_at_its_own(
+    tmp_path: Path, networks: str, loopback: str
+) -> None:
+    folder = tmp_path / "test"
+    folder.mkdir()
+    plan = Planner(folder)(networks=networks)
+    node = plan.nodes[0]
+    asked = request(plan, node, attempts(plan), passive=True)
+    hosts = {(probe["host"], probe["port"]) for probe in asked["probes"].values() if probe["path"] == "/version"}
+    first, second = map(str, node.addresses)
+    assert hosts == {(first, 6443), (second, 6443), (first, 2379), (first, 2380)}
+    shaken = {(each["host"], each["port"]) for each in asked["handshakes"].values()}
+    assert {(first, 10250), (second, 10250), (first, 2379)} <= shaken
+    assert (second, 2379) not in shaken
+    assert f"--endpoints=https://{loopback}:2379" in asked["cluster"]["etcd"]
+    assert "net.ipv6.conf.all.forwarding" in asked["sysctls"]
+
+
+def test_settings_of_a_family_that_pods_dont_have_are_not_asked_for(plan: ClusterPlan) -> None:
+    asked = request(plan, plan.nodes[0], attempts(plan), passive=True)["sysctls"]
+    assert "net.ipv4.ip_forward" in asked
+    assert not [name for name in asked if "ip6" in name or "ipv6" in name]
 
 
 def test_passive_request_writes_nothing(plan: ClusterPlan) -> None:

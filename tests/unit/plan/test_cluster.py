@@ -91,12 +91,26 @@ def test_the_range_can_be_told_from_the_address(planned: Planner) -> None:
     assert [str(network) for network in plan.nodes[0].pod_ranges] == ["2001:db8:2:b::/64", "10.200.11.0/24"]
 
 
-@pytest.mark.parametrize("networks", ["IPv4", "IPv6"])
+@pytest.mark.parametrize("networks", NETWORKS)
 def test_routes_lead_to_all_other_nodes_pods_and_to_none_of_its_own(planned: Planner, networks: str) -> None:
     plan = planned(offsets=(11, 12, 13, 21), control_planes=3, networks=networks)
     for node in plan.nodes:
-        wanted = {(other.pod_ranges[0], other.address) for other in plan.nodes if other is not node}
+        wanted = {
+            (destination, address)
+            for other in plan.nodes
+            if other is not node
+            for destination, address in zip(other.pod_ranges, other.addresses, strict=True)
+        }
         assert {(route.destination, route.via) for route in node.routes} == wanted
+        assert all(route.destination.version == route.via.version for route in node.routes)
+
+
+def test_a_node_has_an_address_of_each_family_in_the_clusters_order(planned: Planner) -> None:
+    (node, *_) = planned(networks="IPv6 and IPv4").nodes
+    assert [str(address) for address in node.addresses] == ["2001:db8:1::b", "192.0.2.11"]
+    assert node.address == node.addresses[0]
+    assert (node.address_of(4), node.address_of(6)) == (node.addresses[1], node.addresses[0])
+    assert planned().nodes[0].address_of(6) is None
 
 
 # --- roles

@@ -46,6 +46,15 @@ def test_who_is_where(planned: Planner, place: Place, expected: list[str]) -> No
     assert list(map(str, members(plan, place))) == expected
 
 
+def test_nodes_and_control_planes_are_there_in_each_family(planned: Planner) -> None:
+    plan = planned(networks="IPv4 and IPv6")
+    assert list(map(str, members(plan, "nodes"))) == [
+        *("192.0.2.11/32", "192.0.2.21/32"),
+        *("2001:db8:1::b/128", "2001:db8:1::15/128"),
+    ]
+    assert list(map(str, members(plan, "control-planes"))) == ["192.0.2.11/32", "2001:db8:1::b/128"]
+
+
 def test_admits(planned: Planner) -> None:
     plan = planned(access={"api": ["198.51.100.0/24"]})
     assert admits(plan, ("nodes", "api"), ip_address("192.0.2.21"))

@@ -10,6 +10,7 @@ import yaml
 
 from kharden.errors import InputError, IntegrityError
 from kharden.pki.views import for_node
+from kharden.plan.arguments import controller_manager
 from kharden.plan.model import NetworkPlan
 from kharden.render.cluster import render_cluster
 from kharden.render.pinned import read_network
@@ -53,6 +54,36 @@ def test_ranges_are_handed_out_by_one_alone(tmp_path: Path, plugin: str, hands_o
     arguments = {one["name"]: one["value"] for one in cluster["controllerManager"]["extraArgs"]}
     assert arguments["allocate-node-cidrs"] == hands_out
     assert bool(plan.nodes[0].pod_ranges) is (plugin == "routed")
+
+
+@pytest.mark.parametrize("networks", ["IPv4", "IPv6", "IPv6 and IPv4"])
+def test_ranges_that_are_handed_out_have_a_size_for_each_family(tmp_path: Path, networks: str) -> None:
+    folder = tmp_path / "test"
+    folder.mkdir()
+    plan = Planner(folder)(networks=networks, network={"plugin": "none"})
+    sizes = {one.name: one.value for one in controller_manager(plan) if "mask" in one.name}
+    known = {"node-cidr-mask-size-ipv4": "24", "node-cidr-mask-size-ipv6": "64"}
+    assert sizes == {name: size for name, size in known.items() if name.replace("ipv", "IPv")[-4:] in networks}
+
+
+@pytest.mark.parametrize(
+    ("networks", "node_ip"), [("IPv6", "2001:db8:1::b"), ("IPv6 and IPv4", "2001:db8:1::b,192.0.2.11")]
+)
+def test_a_kubelet_and_its_certificate_have_every_address_of_the_node(
+    tmp_path: Path, networks: str, node_ip: str
+) -> None:
+    folder = tmp_path / "test"
+    folder.mkdir()
+    build = rendered(Planner(folder)(networks=networks))
+    for path, nodes in (("/etc/kharden/kubeadm/init.yaml", ["n11"]), ("/etc/kharden/kubeadm/join.yaml", ["n21"])):
+        for node in nodes:
+            documents = list(yaml.safe_load_all(texts(build, path)[node]))
+            (flag,) = [one for one in documents[0]["nodeRegistration"]["kubeletExtraArgs"] if one["name"] == "node-ip"]
+            assert flag["value"] == (node_ip if node == "n11" else node_ip.replace("::b", "::15").replace(".11", ".21"))
+    found = yaml.safe_load(build.ansible["hosts.yaml"].replace(b"!unsafe", b""))["all"]
+    assert found["vars"]["kharden_serving"][0]["addresses"] == node_ip.split(",")
+    assert found["hosts"]["n11"]["kharden_preflight"]["addresses"] == node_ip.split(",")
+    assert found["hosts"]["n11"]["kharden_preflight"]["forwards_ipv6"] is True
 
 
 def test_ports_are_opened_to_whom_they_are_meant_for(tmp_path: Path) -> None:
