@@ -243,6 +243,35 @@ def test_a_node_port_is_open_to_nodes_and_to_nobody_outside_over_each_family(
             assert connects(address, 22)
 
 
+METADATA = "fd00:ec2::254"
+TRY_METADATA = f"timeout 3 bash -c 'echo > /dev/tcp/{METADATA}/80' 2> /dev/null && echo reached || echo dropped"
+
+
+@pytest.fixture
+def metadata_service(pods: dict[str, Any]) -> Iterator[str]:
+    """What answers where a cloud would tell a machine about itself; how to enter a pod to which it has a way back."""
+    web = pods["web"]
+    own = next(one["ip"] for one in web["status"]["podIPs"] if ":" in one["ip"])
+    route = ["ip", "route", "replace", f"{own}/128", "via", HOMES[6].format(OFFSETS["w1"])]
+    subprocess.run(["ip", "address", "replace", f"{METADATA}/128", "dev", f"kh-{CLUSTER}", "nodad"], check=True)
+    try:
+        subprocess.run(route, check=True)
+        with socket.create_server((METADATA, 80), family=socket.AF_INET6):
+            yield entered(web)
+    finally:
+        subprocess.run([*route[:2], "delete", route[3]], check=False)
+        subprocess.run(["ip", "address", "delete", f"{METADATA}/128", "dev", f"kh-{CLUSTER}"], check=True)
+
+
+def test_a_pod_does_not_reach_the_machines_metadata_by_ipv6(kharden: Run, node: Run, metadata_service: str) -> None:
+    assert node("w1", TRY_METADATA) == "reached\n"
+    assert node("w1", f"{metadata_service} {TRY_METADATA}") == "dropped\n"
+    node("w1", "nft delete table inet kharden")
+    assert node("w1", f"{metadata_service} {TRY_METADATA}") == "reached\n"
+    kharden("apply", "--yes")
+    assert node("w1", f"{metadata_service} {TRY_METADATA}") == "dropped\n"
+
+
 def test_what_is_changed_by_hand_in_the_other_family_is_seen_and_repaired(kharden: Run, node: Run) -> None:
     node("w1", "sysctl --quiet --write net.ipv6.conf.all.forwarding=0")
     node("cp1", "nft insert rule inet kharden input ip6 saddr fd00:84::1 tcp dport 10250 accept")
