@@ -273,7 +273,8 @@ def test_a_pod_does_not_reach_the_machines_metadata_by_ipv6(kharden: Run, node: 
 
 
 def test_what_is_changed_by_hand_in_the_other_family_is_seen_and_repaired(kharden: Run, node: Run) -> None:
-    node("w1", "sysctl --quiet --write net.ipv6.conf.all.forwarding=0")
+    # Not forwarding: the plugin that connects a pod turns that on again.
+    node("w1", "sysctl --quiet --write net.ipv6.conf.all.accept_redirects=1")
     node("cp1", "nft insert rule inet kharden input ip6 saddr fd00:84::1 tcp dport 10250 accept")
     report = json.loads(kharden("verify", "--json", status=2))
     failed = {
@@ -282,7 +283,7 @@ def test_what_is_changed_by_hand_in_the_other_family_is_seen_and_repaired(kharde
         if one["verdict"] == "fail"
         for seen in one["observations"]
     }
-    assert ("sysctl-network", "w1", "net.ipv6.conf.all.forwarding = 1", "0") in failed
+    assert ("sysctl-network", "w1", "net.ipv6.conf.all.accept_redirects = 0", "1") in failed
     address = HOMES[6].format(OFFSETS["cp1"])
     way = f"from the controller to [{address}]:10250: dropped"
     assert ("firewall-reach-control-plane", "cp1", way, "connected") in failed

@@ -110,7 +110,7 @@ def test_ansible_reads_the_inventory_as_it_is_meant(hostile: Path, plan: Cluster
     for node in plan.nodes:
         variables = read["_meta"]["hostvars"][node.name]
         assert {name for name in variables if not name.startswith("kharden_")} <= {"ansible_become"}
-        assert variables["kharden_preflight"]["address"] == text(str(node.address))
+        assert variables["kharden_preflight"]["addresses"] == [text(str(address)) for address in node.addresses]
     first = read["_meta"]["hostvars"][plan.nodes[0].name]
     assert [image["reference"] for image in first["kharden_images"]][-len(HOSTILE) :] == list(
         map(text, wanted(tmp_path))

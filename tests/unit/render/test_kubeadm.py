@@ -70,7 +70,8 @@ def test_a_control_plane_joins_as_one_and_a_worker_does_not(build: Build, plan: 
         else:
             assert join["controlPlane"] == {"localAPIEndpoint": {"advertiseAddress": str(node.address)}}
         assert join["nodeRegistration"]["name"] == node.name
-        assert join["nodeRegistration"]["kubeletExtraArgs"] == [{"name": "node-ip", "value": str(node.address)}]
+        own = ",".join(map(str, node.addresses))
+        assert join["nodeRegistration"]["kubeletExtraArgs"] == [{"name": "node-ip", "value": own}]
 
 
 def test_the_first_control_plane_has_nothing_to_join(build: Build, plan: ClusterPlan) -> None:
