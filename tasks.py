@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 
 KUBERNETES = "1.36.3"  # the one whose programs are all built for the tests
 JUDGES = ("kubeadm", "kube-apiserver", "kubelet", "etcd")  # what the others are built of, unless with --all
-HERE = ArtifactsPlan(official=False, mirror="")
+HERE = ArtifactsPlan(official=False, mirror="", other_packages=True)
 
 # Programs that judge the sources; GPL ones are run, never imported.
 LINTERS = (

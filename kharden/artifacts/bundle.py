@@ -19,7 +19,6 @@ from kharden import securefile
 from kharden.artifacts import lock
 from kharden.artifacts.fetch import pinned
 from kharden.artifacts.published import BUILDS, location
-from kharden.artifacts.record import Record
 from kharden.artifacts.sealed import SHA256
 from kharden.artifacts.store import DamagedError, digest_of
 from kharden.errors import IntegrityError, MissingError, RefusedError
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from kharden.artifacts.lock import Architecture, Release
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import Release
     from kharden.artifacts.store import Store
     from kharden.plan.model import ArtifactsPlan
 
@@ -101,18 +101,13 @@ def _once(files: Iterable[Bundled]) -> tuple[Bundled, ...]:
 def _files(
     own: lock.Lock, release: Release, architecture: Architecture, origin: ArtifactsPlan, store: Store
 ) -> Iterator[Bundled]:
-    record = Record(own, architecture, store, origin.official)
     for program in release.programs:
         sha256 = program.release[architecture] if origin.official else program.built[architecture]
         place = location(program, architecture, "") if origin.official else f"https://{BUILDS}/{sha256}"
         yield _bundled(store, place.removeprefix("https://"), str(program), sha256)
-    programs = {each.name: file for each in release.programs if (file := record.program(each))}
-    for image in release.images:
-        made = record.image(image, programs) if len(programs) == len(release.programs) else None
-        if made is None:
-            raise _not_there(image.reference)
-        for package in made.packages:
-            yield _bundled(store, f"{BUILDS}/{package.sha256}", f"{package.name} {package.version}", package.sha256)
+    if any(image.debian for image in release.images):
+        for package in own.debian.packages.get(architecture, ()):
+            yield _bundled(store, f"{BUILDS}/{package.sha256}", str(package), package.sha256)
 
 
 def _bundled(store: Store, path: str, name: str, sha256: str) -> Bundled:

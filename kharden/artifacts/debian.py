@@ -1,76 +1,26 @@
-"""Programs of Debian for an image, with the libraries that they load and nothing else.
-
-apt resolves, fetches and verifies (Debian's signature, apt-secure(8)), with lists and a cache of its own so that it
-neither needs root nor changes this machine. Which packages came is recorded with versions and digests; while the
-cache holds them they stay the same.
-"""
+"""Files of Debian packages for an image, with the libraries that they load and nothing else."""
 
 from __future__ import annotations
 
 import io
-import os
 import posixpath
-import shutil
-import subprocess
 import tarfile
-import tempfile
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kharden.artifacts import elf
-from kharden.artifacts.store import DamagedError
-from kharden.errors import IntegrityError, KhardenError, MissingError
+from kharden.artifacts import apt, elf
+from kharden.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
-    from kharden.artifacts.lock import Architecture, DebianFiles
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import DebianFiles
     from kharden.artifacts.store import Store
 
 LIBRARIES = {"amd64": "/usr/lib/x86_64-linux-gnu", "arm64": "/usr/lib/aarch64-linux-gnu"}
 MERGED = ("bin", "lib", "lib64", "sbin")  # links to their namesakes in /usr since Debian 12 (usrmerge)
-
-# Read after the host's own configuration. Hooks of the host are not run; other archives than the distribution's own
-# may be configured there, and nothing is taken from them.
-CONFIGURATION = """\
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-Dir::State "{folder}/state";
-Dir::State::status "{folder}/status";
-Dir::Cache "{folder}/cache";
-Dir::Log "{folder}/log";
-Dir::Etc::preferences "{folder}/preferences";
-Dir::Etc::preferencesparts "/dev/null";
-Debug::NoLocking "true";
-#clear APT::Architectures;
-APT::Architecture "{architecture}";
-APT::Architectures {{ "{architecture}"; }};
-APT::Install-Recommends "false";
-APT::Get::AllowUnauthenticated "false";
-Acquire::AllowInsecureRepositories "false";
-Acquire::AllowWeakRepositories "false";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-Acquire::Languages "none";
-"""
-PREFERENCES = """\
-Package: *
-Pin: release o=Debian
-Pin-Priority: 700
-
-Package: *
-Pin: release o=Ubuntu
-Pin-Priority: 700
-
-Package: *
-Pin: release o=*
-Pin-Priority: -1
-"""
-
-
-class AptError(KhardenError):
-    """apt or dpkg failed; this machine was not changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +31,9 @@ class Package:
     version: str
     sha256: str
 
-
-def packages(wanted: DebianFiles, architecture: Architecture, store: Store, work: Path) -> tuple[Package, ...]:
-    """The packages that `wanted` names and all that they depend on, as files in `store`, whose `work` this is.
-
-    Raises:
-        MissingError: this machine has no apt.
-        AptError: they can't be had, or not verified.
-    """
-    key = f"{architecture} {' '.join(wanted.packages)}"
-    try:
-        known = tuple(Package(**each) for each in store.recall("debian", key) or ())
-        for package in known:
-            store.path(package.sha256)
-    except (MissingError, DamagedError):
-        known = ()
-    if not known:
-        known = _fetch(wanted.packages, architecture, store, work)
-        store.record("debian", key, [asdict(package) for package in known])
-    return known
+    def __str__(self) -> str:
+        """As people write it: "nftables 1.1.3-1"."""
+        return f"{self.name} {self.version}"
 
 
 def files(
@@ -156,7 +90,7 @@ class _Tree:
 
     def add(self, package: Path) -> None:
         """Add what the .deb file `package` holds."""
-        content = _run(["dpkg-deb", "--fsys-tarfile", str(package)], "dpkg-deb")
+        content = apt.run(["dpkg-deb", "--fsys-tarfile", str(package)], "dpkg-deb")
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             for member in archive:
                 path = merged(member.name)
@@ -173,55 +107,3 @@ class _Tree:
                 return self._files[seen]
             seen = merged(self._links.get(seen, ""))
         raise IntegrityError(f"{path}: in none of the Debian packages", remedy="report this with your Debian release")
-
-
-def _fetch(names: Sequence[str], architecture: Architecture, store: Store, work: Path) -> tuple[Package, ...]:
-    with tempfile.TemporaryDirectory(prefix="kharden-apt-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # run by root, apt fetches as a user of its own; all of it is public
-        _configure(folder, architecture)
-        apt = ["apt-get", "-c", str(folder / "apt.conf"), "-q", "-y"]
-        problem: AptError | None = None
-        try:
-            _run([*apt, "update"], "apt-get update")
-        except AptError as error:
-            problem = error  # of another archive of this host, perhaps: what follows needs the distribution's only
-        try:
-            _run([*apt, "--download-only", "install", "--", *names], "apt-get install --download-only")
-        except AptError as error:
-            raise problem or error from None
-        return tuple(_keep(file, store, work) for file in sorted((folder / "cache/archives").glob("*.deb")))
-
-
-def _configure(folder: Path, architecture: Architecture) -> None:
-    for part in ("state/lists/partial", "cache/archives/partial", "log"):
-        (folder / part).mkdir(parents=True)
-    (folder / "status").touch()  # as if nothing were installed, so that apt resolves every library
-    (folder / "preferences").write_text(PREFERENCES)
-    (folder / "apt.conf").write_text(CONFIGURATION.format(folder=folder, architecture=architecture))
-
-
-def _keep(file: Path, store: Store, work: Path) -> Package:
-    form = "${Package} ${Version}"
-    name, version = _run(["dpkg-deb", "--show", f"--showformat={form}", str(file)], "dpkg-deb").decode().split(" ")
-    copy = work / file.name
-    shutil.copyfile(file, copy)
-    return Package(name, version, store.add(copy))
-
-
-def _run(command: Sequence[str], name: str) -> bytes:
-    environment: Mapping[str, str] = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        return subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=True
-        ).stdout
-    except FileNotFoundError:
-        raise MissingError(
-            f"no {command[0]} here: kube-proxy's image takes nft and conntrack from Debian",
-            remedy="run this on a Debian machine",
-        ) from None
-    except subprocess.CalledProcessError as error:
-        said = [line for line in error.stderr.decode(errors="replace").splitlines() if line.strip()]
-        reasons = [line for line in said if line.startswith(("E:", "dpkg-deb: error:"))]
-        reason = (reasons or said[-1:] or ["no reason given"])[0]
-        raise AptError(f"{name}: {reason}", remedy="see that apt works on this machine") from None

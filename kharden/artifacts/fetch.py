@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from kharden.artifacts import debian, image, lock, source, toolchain
 from kharden.artifacts.image import Entry
 from kharden.artifacts.model import Artifacts, File, ImageFile
+from kharden.artifacts.packages import Packages
 from kharden.artifacts.published import Published
 from kharden.artifacts.record import Record
 from kharden.artifacts.store import DamagedError
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, TypeVar
 
-    from kharden.artifacts.lock import Architecture, DebianFiles, Image, Program, Release
+    from kharden.artifacts.debian import Package
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import Image, Program, Release
     from kharden.artifacts.model import Progress
     from kharden.artifacts.store import Store
     from kharden.plan.model import ArtifactsPlan
@@ -42,7 +45,7 @@ def fetch(kubernetes: str, architecture: str, origin: ArtifactsPlan, *, store: S
     Raises:
         InputError: the lock does not know this version or architecture; nothing was done.
         MissingError: the lock pins no bytes for them, or this machine lacks what is needed to make them.
-        BuildError, AptError, DownloadError: something could not be made or fetched.
+        BuildError, AptError, AbsentPackageError, DownloadError: something could not be made or fetched.
         IntegrityError: something is not what was pinned; nothing of it was kept.
     """
     own = lock.load()
@@ -51,7 +54,8 @@ def fetch(kubernetes: str, architecture: str, origin: ArtifactsPlan, *, store: S
     with Maker(record, origin, progress) as maker:
         maker.bring(release.programs)
         programs = {program.name: maker.program(program) for program in release.programs}
-        images = tuple(maker.image(each, programs) for each in release.images)
+        packages = maker.packages(release.images)
+        images = tuple(maker.image(each, programs, packages if each.debian else ()) for each in release.images)
         notes = (*maker.notes, *signatures(programs.values()))
         return Artifacts(kubernetes, architecture, programs, images, notes)
 
@@ -100,17 +104,25 @@ def verify(kubernetes: str, architecture: str, origin: ArtifactsPlan, *, store: 
     release = own.kubernetes(kubernetes)
     record = Record(own, pinned(release, architecture, origin), store, origin.official)
     programs = {each.name: file for each in release.programs if (file := record.program(each))}
+    pins = Packages(own.debian, record.architecture, origin, store)
+    packages = pins.held()
     absent = [f"{each}: not fetched" for each in release.programs if each.name not in programs]
-    images = [] if absent else [record.image(each, programs) for each in release.images]
+    needed = any(each.debian for each in release.images)
+    absent += ["Debian packages: not fetched"] if needed and not packages else []
+    images = (
+        [] if absent else [record.image(each, programs, packages if each.debian else ()) for each in release.images]
+    )
     absent += [f"{each.reference}: not made" for each, file in zip(release.images, images, strict=False) if not file]
     present = tuple(file for file in images if file)
-    problems = [*absent, *_damaged(store, [*programs.values(), *present])]
+    used = packages if needed else ()
+    problems = [*absent, *_damaged(store, [*programs.values(), *used, *present])]
     if problems:
         raise IntegrityError(problems[0], remedy="run `artifacts.fetch`, which makes it anew", details=problems[1:])
-    return Artifacts(kubernetes, architecture, programs, present, signatures(programs.values()))
+    notes = (*pins.notes(used), *signatures(programs.values()))
+    return Artifacts(kubernetes, architecture, programs, present, notes)
 
 
-def _damaged(store: Store, files: list[File | ImageFile]) -> list[str]:
+def _damaged(store: Store, files: Sequence[File | Package | ImageFile]) -> list[str]:
     problems = []
     for file in files:
         try:
@@ -192,12 +204,30 @@ class Maker:
             make = self._compile
         return self._get(str(program), lambda: self._record.program(program), lambda folder: make(program, folder))
 
-    def image(self, wanted: Image, programs: Mapping[str, File]) -> ImageFile:
-        """`wanted`, made of `programs` (by name) if need be."""
+    def packages(self, images: Sequence[Image]) -> tuple[Package, ...]:
+        """The Debian packages that `images` need, fetched if need be; none where none needs any."""
+        names = sorted({name for image in images if image.debian for name in image.debian.packages})
+        if not names:
+            return ()
+        started, title = time.monotonic(), f"Debian's {', '.join(names)}"
+        self._progress.start(title)
+        pins = Packages(self._record.lock.debian, self._record.architecture, self._origin, self._store)
+        found = pins.held()
+        cached = bool(found)
+        if not found:
+            self._claim_work()
+            with tempfile.TemporaryDirectory(dir=self._work) as folder:
+                found = pins.held() or pins.obtain(names, Path(folder))
+        self.notes += pins.notes(found)
+        self._progress.done(title, time.monotonic() - started, cached)
+        return found
+
+    def image(self, wanted: Image, programs: Mapping[str, File], packages: Sequence[Package] = ()) -> ImageFile:
+        """`wanted`, made of `programs` (by name) and `packages` if need be."""
         return self._get(
             wanted.reference,
-            lambda: self._record.image(wanted, programs),
-            lambda folder: self._assemble(wanted, programs, folder),
+            lambda: self._record.image(wanted, programs, packages),
+            lambda folder: self._assemble(wanted, programs, packages, folder),
         )
 
     def _get(self, title: str, recorded: Callable[[], Made | None], make: Callable[[Path], Made]) -> Made:
@@ -244,33 +274,31 @@ class Maker:
         sha256 = self._store.add(made, mode=0o555, expected=program.built.get(recipe.architecture, ""))
         return self._record.keep_program(program, sha256, size)
 
-    def _assemble(self, wanted: Image, programs: Mapping[str, File], folder: Path) -> ImageFile:
+    def _assemble(
+        self, wanted: Image, programs: Mapping[str, File], packages: Sequence[Package], folder: Path
+    ) -> ImageFile:
         contents = {path: programs[name].sha256 for path, name in wanted.programs.items()}
         entries = [Entry(path, self._store.path(sha256), sha256) for path, sha256 in contents.items()]
-        packages: tuple[debian.Package, ...] = ()
         links: dict[str, str] = {}
         if wanted.debian:
-            packages, extra = self._debian(wanted.debian, folder)
-            entries += extra
-            links = debian.links([entry.path for entry in extra])
+            extra = debian.files(wanted.debian, self._record.architecture, packages, self._store)
+            entries += [Entry(path, content, _sha256(content), mode) for path, (content, mode) in extra.items()]
+            links = debian.links(list(extra))
         archive = image.write(wanted, self._record.architecture, entries, links, folder)
         size = archive.path.stat().st_size
         sha256 = self._store.add(archive.path)
-        file = ImageFile(wanted.reference, archive.manifest, sha256, size, contents, packages)
+        file = ImageFile(wanted.reference, archive.manifest, sha256, size, contents, tuple(packages))
         self._record.keep_image(wanted, programs, file)
         return file
 
-    def _debian(self, wanted: DebianFiles, folder: Path) -> tuple[tuple[debian.Package, ...], list[Entry]]:
-        packages = debian.packages(wanted, self._record.architecture, self._store, folder)
-        files = debian.files(wanted, self._record.architecture, packages, self._store)
-        return packages, [
-            Entry(path, content, hashlib.sha256(content).hexdigest(), mode) for path, (content, mode) in files.items()
-        ]
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
-def _digest(file: File | ImageFile) -> str:
-    return file.sha256 if isinstance(file, File) else file.archive
+def _digest(file: File | Package | ImageFile) -> str:
+    return file.archive if isinstance(file, ImageFile) else file.sha256
 
 
-def _title(file: File | ImageFile) -> str:
-    return f"{file.name} {file.version}" if isinstance(file, File) else file.reference
+def _title(file: File | Package | ImageFile) -> str:
+    return file.reference if isinstance(file, ImageFile) else f"{file.name} {file.version}"

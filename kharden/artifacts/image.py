@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from kharden.artifacts.lock import Architecture, Image
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import Image
 
 FORMAT = 1  # part of every cache key: raise it when the bytes of an image change
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -17,26 +17,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from kharden import resources
-from kharden.artifacts import sealed
+from kharden.artifacts import forms, sealed
 from kharden.errors import InputError, IntegrityError
 
 PATH = Path(__file__).with_name("lock.json")
 DAMAGED = "install kharden again"
-
-Architecture = Literal["amd64", "arm64"]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256, hexadecimal, without a prefix
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]*$")]
-Version = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
-GoVersion = Annotated[str, Field(pattern=r"^go1\.[0-9]+\.[0-9]+$")]
-Import = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]  # a Go import path or symbol
-Value = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+-]*$")]  # of a -X flag: no blanks, the linker would split there
-ImagePath = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+-][A-Za-z0-9._+-]*)+$")]
-Reference = Annotated[str, Field(pattern=r"^[a-z0-9.-]+(/[a-z0-9.-]+)+:[A-Za-z0-9_][A-Za-z0-9._-]*$")]
-User = Annotated[str, Field(pattern=r"^[0-9]+:[0-9]+$")]
-Address = Annotated[str, Field(pattern=r"^(https://[a-z0-9.-]+(/[A-Za-z0-9_{][A-Za-z0-9._+{}-]*)+)?$")]
-Member = Annotated[str, Field(pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?$")]
-Suffix = Annotated[str, Field(pattern=r"^\.[a-z0-9.]+$")]
-Identity = Annotated[str, Field(pattern=r"^[A-Za-z0-9@:/._-]+$")]
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -45,7 +30,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 class Download:
     """A file from outside: its digest, and its size in bytes, so that an endless one is cut off."""
 
-    sha256: Digest
+    sha256: forms.Digest
     size: Annotated[int, Field(gt=0)]
 
 
@@ -53,8 +38,8 @@ class Download:
 class Toolchain:
     """The one Go that compiles, as "go1.26.8"; `zips` are its module zips for machines without Go."""
 
-    version: GoVersion
-    zips: dict[Architecture, Download]
+    version: forms.GoVersion
+    zips: dict[forms.Architecture, Download]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +52,9 @@ class Module:
         variables: Go symbol → text that the linker sets (`-X`): what a program says of its version.
     """
 
-    name: Name
-    requires: dict[Import, Value]
-    variables: dict[Import, Value]
+    name: forms.Name
+    requires: dict[forms.Import, forms.Value]
+    variables: dict[forms.Import, forms.Value]
 
     @property
     def folder(self) -> Path:
@@ -86,11 +71,11 @@ class Signer:
         signature: What is appended to a file's address to get its signature, and `certificate` to get the certificate.
     """
 
-    name: Name
-    identity: Identity
-    issuer: Identity
-    signature: Suffix
-    certificate: Suffix
+    name: forms.Name
+    identity: forms.Identity
+    issuer: forms.Identity
+    signature: forms.Suffix
+    certificate: forms.Suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +93,16 @@ class Program:
         signer: The `Signer` of the published file, "" where nobody signs it in a way that we could check.
     """
 
-    name: Name
-    version: Version
-    module: Name
-    package: Import
+    name: forms.Name
+    version: forms.Version
+    module: forms.Name
+    package: forms.Import
     release_form: Literal["program", "archive", "none"]
-    release: dict[Architecture, Digest]
-    built: dict[Architecture, Digest]
-    address: Address = ""
-    member: Member = ""
-    signer: Name | Literal[""] = ""
+    release: dict[forms.Architecture, forms.Digest]
+    built: dict[forms.Architecture, forms.Digest]
+    address: forms.Address = ""
+    member: forms.Member = ""
+    signer: forms.Name | Literal[""] = ""
 
     def __str__(self) -> str:
         """As people write it: "etcd 3.6.16"."""
@@ -130,7 +115,7 @@ class Program:
         if (self.release_form == "archive") != bool(self.member) or (self.signer and not published):
             raise ValueError(f"{self}: release_form, member and signer contradict each other")
 
-    def published_at(self, architecture: Architecture) -> str:
+    def published_at(self, architecture: forms.Architecture) -> str:
         """The official address of its file for `architecture`."""
         return self.address.replace("{version}", self.version).replace("{architecture}", architecture)
 
@@ -139,8 +124,41 @@ class Program:
 class DebianFiles:
     """Files of Debian packages in an image; the libraries that they load come with them."""
 
-    packages: tuple[Name, ...]
-    files: tuple[ImagePath, ...]
+    packages: tuple[forms.Name, ...]
+    files: tuple[forms.ImagePath, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DebianPackage:
+    """One .deb file of Debian's archive.
+
+    Attributes:
+        path: Below the archive's address; those of security updates begin with pool/updates.
+    """
+
+    name: forms.Name
+    version: forms.DebianVersion
+    path: forms.PoolPath
+    sha256: forms.Digest
+    size: Annotated[int, Field(gt=0)]
+
+    def __str__(self) -> str:
+        """As people write it: "nftables 1.1.3-1"."""
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class DebianPins:
+    """The packages for images: those that images name, and all that these depend on.
+
+    Attributes:
+        suite: The Debian release that they are of.
+        taken: When they were: snapshot.debian.org has the archive of that moment.
+    """
+
+    suite: forms.Name
+    taken: forms.Moment
+    packages: dict[forms.Architecture, tuple[DebianPackage, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +173,11 @@ class Image:
         debian: What it needs besides.
     """
 
-    reference: Reference
-    version: Version
-    programs: dict[ImagePath, Name]
-    entrypoint: tuple[ImagePath, ...]
-    user: User
+    reference: forms.Reference
+    version: forms.Version
+    programs: dict[forms.ImagePath, forms.Name]
+    entrypoint: tuple[forms.ImagePath, ...]
+    user: forms.User
     debian: DebianFiles | None = None
 
 
@@ -167,9 +185,9 @@ class Image:
 class Pairing:
     """Which versions go with one Kubernetes version, by name; the lock's own form of a `Release`."""
 
-    kubernetes: Version
-    programs: dict[Name, Version]
-    images: tuple[Reference, ...]
+    kubernetes: forms.Version
+    programs: dict[forms.Name, forms.Version]
+    images: tuple[forms.Reference, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +217,7 @@ class Lock:
 
     __pydantic_config__ = _STRICT
 
-    schema: Literal[2]
+    schema: Literal[3]
     serial: Annotated[int, Field(gt=0)]
     toolchain: Toolchain
     signers: tuple[Signer, ...]
@@ -207,6 +225,7 @@ class Lock:
     programs: tuple[Program, ...]
     images: tuple[Image, ...]
     releases: tuple[Pairing, ...]
+    debian: DebianPins
 
     def __post_init__(self) -> None:
         _unique("module", [module.name for module in self.modules])
@@ -219,6 +238,7 @@ class Lock:
             self.signer(program)
         for pairing in self.releases:
             self._resolve(pairing)
+        self._check_packages()
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -249,6 +269,13 @@ class Lock:
             if pairing.kubernetes == version:
                 return self._resolve(pairing)
         raise InputError(f"Kubernetes {version} is not in the lock", remedy=f"use one of {', '.join(self.versions)}")
+
+    def _check_packages(self) -> None:
+        wanted = {name for image in self.images if image.debian for name in image.debian.packages}
+        for architecture, packages in self.debian.packages.items():
+            _unique(f"{architecture} package", [package.name for package in packages])
+            for missing in sorted(wanted - {package.name for package in packages}):
+                raise ValueError(f"Debian packages for {architecture}: no {missing}")
 
     def _resolve(self, pairing: Pairing) -> Release:
         programs = {str(program): program for program in self.programs}
@@ -292,7 +319,7 @@ def parse(content: bytes, name: str) -> Lock:
     """The lock in `content`; `name` says where it comes from.
 
     Raises:
-        IntegrityError: it is not a whole lock of schema 2; every problem is in the details.
+        IntegrityError: it is not a whole lock of schema 3; every problem is in the details.
     """
     try:
         value = json.loads(content, object_pairs_hook=_without_duplicates)

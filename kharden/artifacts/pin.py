@@ -1,6 +1,7 @@
 """For maintainers: compile everything of one Kubernetes version and write the digests into lock.json as `built`.
 
     python -m kharden.artifacts.pin 1.36.3 amd64
+    python -m kharden.artifacts.pin packages        the Debian packages of images, as Debian's archive has them now
     python -m kharden.artifacts.pin seal            after lock.json was changed by hand
 
 What it writes is reviewed and reproduced by somebody else before it is committed (docs/adr/0002). Sealing raises the
@@ -13,20 +14,24 @@ import hashlib
 import json
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kharden import securefile
-from kharden.artifacts import lock, sealed
+from kharden.artifacts import apt, lock, sealed
+from kharden.artifacts.debian_mirror import debian_archives
 from kharden.artifacts.fetch import ARCHITECTURES, Maker
 from kharden.artifacts.record import Record
-from kharden.artifacts.store import Store, cache_root
+from kharden.artifacts.store import Store, cache_root, digest_of
 from kharden.errors import InputError, KhardenError
 from kharden.plan.model import ArtifactsPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kharden.artifacts.debian_mirror import Archives
+    from kharden.artifacts.forms import Architecture
     from kharden.artifacts.lock import Lock
     from kharden.artifacts.model import File, Progress
 
@@ -62,6 +67,36 @@ def pin(own: Lock, kubernetes: str, architecture: str, *, store: Store, progress
     securefile.write_if_changed(lock.PATH, _with(lock.PATH.read_bytes(), files, known))
 
 
+def pin_packages(own: Lock, *, now: datetime) -> None:
+    """Pin the packages that images name, and all that they depend on, as apt finds and verifies them now.
+
+    Raises:
+        InputError, MissingError: this machine has no apt, or no Debian mirror.
+        AptError: they can't be had, or not verified; the lock is then unchanged.
+    """
+    names = sorted({name for image in own.images if image.debian for name in image.debian.packages})
+    archives = debian_archives()
+    pins: dict[str, object] = {"suite": own.debian.suite, "taken": now.strftime("%Y%m%dT%H%M%SZ")}
+    pins["packages"] = {each: _current(names, each, own.debian.suite, archives) for each in own.debian.packages}
+    value = json.loads(lock.PATH.read_bytes())
+    if value["debian"]["packages"] != pins["packages"]:
+        securefile.write(lock.PATH, f"{json.dumps(value | {'debian': pins}, indent=2)}\n".encode())
+
+
+def _current(names: Sequence[str], architecture: Architecture, suite: str, archives: Archives) -> list[dict[str, Any]]:
+    with apt.resolved(names, architecture, suite=suite, archives=archives) as found:
+        return [
+            {
+                "name": each.name,
+                "version": each.version,
+                "path": each.path,
+                "sha256": digest_of(each.file),
+                "size": each.file.stat().st_size,
+            }
+            for each in found
+        ]
+
+
 SEAL = Path(sealed.__file__)
 
 
@@ -95,17 +130,18 @@ def _with(content: bytes, files: Sequence[File], architecture: str) -> bytes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `pin` or `seal`; an exit status."""
-    if list(arguments) != ["seal"] and len(arguments) != len(("KUBERNETES", "ARCHITECTURE")):
-        sys.stderr.write("usage: python -m kharden.artifacts.pin KUBERNETES ARCHITECTURE | seal\n")
+    """Run `pin`, `pin_packages` or `seal`; an exit status."""
+    if list(arguments) not in (["seal"], ["packages"]) and len(arguments) != len(("KUBERNETES", "ARCHITECTURE")):
+        sys.stderr.write("usage: python -m kharden.artifacts.pin KUBERNETES ARCHITECTURE | packages | seal\n")
         return 1
     try:
-        if len(arguments) == 1:
-            sys.stderr.write(f"lock {seal()} is sealed\n")
-            return 0
-        own = lock.parse(lock.PATH.read_bytes(), str(lock.PATH))
-        pin(own, arguments[0], arguments[1], store=Store(cache_root()), progress=Lines())
-        seal()
+        if list(arguments) != ["seal"]:
+            own = lock.parse(lock.PATH.read_bytes(), str(lock.PATH))
+            if list(arguments) == ["packages"]:
+                pin_packages(own, now=datetime.now(UTC))
+            else:
+                pin(own, arguments[0], arguments[1], store=Store(cache_root()), progress=Lines())
+        sys.stderr.write(f"lock {seal()} is sealed\n")
     except KhardenError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

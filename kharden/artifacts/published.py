@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from kharden.artifacts.lock import Architecture, Program
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import Program
     from kharden.artifacts.model import File, Progress
     from kharden.artifacts.record import Record
 

@@ -19,7 +19,8 @@ from kharden.errors import InputError, IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kharden.artifacts.lock import Architecture, Release
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import Release
     from kharden.artifacts.model import Progress
     from kharden.artifacts.store import Store
 

@@ -17,9 +17,10 @@ from kharden.artifacts.model import File, ImageFile
 from kharden.artifacts.source import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from kharden.artifacts.lock import Architecture, Image, Lock, Program
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import Image, Lock, Program
     from kharden.artifacts.store import Store
 
 
@@ -67,18 +68,18 @@ class Record:
         """The digest of the published file decides all bytes in it."""
         return f"{program.release[self.architecture]} {program.member}"
 
-    def image(self, wanted: Image, programs: Mapping[str, File]) -> ImageFile | None:
-        """`wanted` as it was made before from exactly these `programs` (by name)."""
-        found = self.store.recall("images", self._image_key(wanted, programs))
+    def image(self, wanted: Image, programs: Mapping[str, File], packages: Sequence[Package]) -> ImageFile | None:
+        """`wanted` as it was made before from exactly these `programs` (by name) and `packages`."""
+        found = self.store.recall("images", self._image_key(wanted, programs, packages))
         if found is None:
             return None
         return ImageFile(**{**found, "packages": tuple(Package(**each) for each in found["packages"])})
 
     def keep_image(self, wanted: Image, programs: Mapping[str, File], file: ImageFile) -> None:
         """Remember that making `wanted` gave `file`, whose archive is in the store."""
-        self.store.record("images", self._image_key(wanted, programs), asdict(file))
+        self.store.record("images", self._image_key(wanted, programs, file.packages), asdict(file))
 
-    def _image_key(self, wanted: Image, programs: Mapping[str, File]) -> str:
+    def _image_key(self, wanted: Image, programs: Mapping[str, File], packages: Sequence[Package]) -> str:
         contents = {path: programs[name].sha256 for path, name in wanted.programs.items()}
-        inputs = [image.FORMAT, asdict(wanted), contents, self.architecture]
+        inputs = [image.FORMAT, asdict(wanted), contents, self.architecture, *(each.sha256 for each in packages)]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -5,5 +5,5 @@ it finds a lock that came from another version, a merge that went wrong, and a c
 `python -m kharden.artifacts.pin seal` writes this file after lock.json was changed.
 """
 
-SERIAL = 6
-SHA256 = "ecc039b547739f46f98a0f83fd16fca3959aee27f8925efe1869a7faba2da7ad"
+SERIAL = 7
+SHA256 = "24d760660e1d5056f05496782ff0598bfb2bf84e06d44acaf38e14cd32ed990f"

@@ -18,7 +18,8 @@ from kharden.errors import IntegrityError, KhardenError, MissingError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kharden.artifacts.lock import Architecture, Module, Program
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import Module, Program
     from kharden.artifacts.toolchain import Go
 
 BUILD = ("build", "-trimpath", "-buildvcs=false", "-mod=readonly")

@@ -27,7 +27,8 @@ from kharden.errors import IntegrityError, KhardenError, MissingError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kharden.artifacts.lock import Architecture, Download, Toolchain
+    from kharden.artifacts.forms import Architecture
+    from kharden.artifacts.lock import Download, Toolchain
     from kharden.artifacts.store import Store
 
 OLDEST = (1, 21)  # the first `go` that knows GOTOOLCHAIN

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kharden.artifacts.debian_mirror import KEYRING
 from kharden.errors import MissingError
-from kharden.lab.mirror import KEYRING
 from kharden.lab.places import state_root, trees_folder
 from kharden.lab.programs import find
 

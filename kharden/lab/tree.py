@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kharden.artifacts.debian_mirror import KEYRING, debian_mirror
 from kharden.errors import MissingError, RefusedError
 from kharden.lab import recipe
 from kharden.lab.locks import locked
-from kharden.lab.mirror import KEYRING, debian_mirror
 from kharden.lab.places import trees_folder
 from kharden.lab.programs import path_of, run_logged
 from kharden.securefile import make_folder, write

@@ -82,10 +82,13 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
 
 
 def _artifacts(spec: Spec) -> ArtifactsPlan:
-    """Real machines get published files unless somebody says `source` by name; nothing ever falls back to it."""
+    """Real machines get published files unless somebody says `source` by name; nothing ever falls back to it.
+
+    Nor do they get other Debian packages than the pinned ones.
+    """
     source, mirror = spec.artifacts.source, spec.artifacts.mirror or ""
     official = source in {"release", "mirror"} or (source == "auto" and spec.lab is None)
-    return ArtifactsPlan(official, mirror.rstrip("/"))
+    return ArtifactsPlan(official, mirror.rstrip("/"), other_packages=spec.lab is not None and not official)
 
 
 def _network(network: NetworkSection) -> NetworkPlan:

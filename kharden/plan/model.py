@@ -198,10 +198,12 @@ class ArtifactsPlan:
         official: files that their projects published; otherwise our own builds of the same sources.
         mirror: an https address or an absolute folder from which all of them come; "" for the publishers' own addresses
             and the compiler on this machine.
+        other_packages: where a Debian package that the lock pins can't be had any more, one that Debian signs will do.
     """
 
     official: bool
     mirror: str
+    other_packages: bool = False
 
 
 @dataclass(frozen=True, slots=True)

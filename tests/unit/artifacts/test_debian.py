@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from kharden.artifacts import debian, elf, lock, toolchain
 from kharden.artifacts.lock import DebianFiles
+from kharden.artifacts.packages import Packages
 from kharden.artifacts.store import Store
-from kharden.errors import IntegrityError, MissingError
+from kharden.errors import IntegrityError
+from kharden.plan.model import ArtifactsPlan
 
 if TYPE_CHECKING:
-    from kharden.artifacts.lock import Architecture
+    from kharden.artifacts.forms import Architecture
 
 NATIVE = toolchain.HOSTS.get(os.uname().machine, "amd64")
 needs_dpkg = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="no dpkg-deb: not a Debian machine")
@@ -106,21 +108,6 @@ def test_links_in_a_circle_end(tmp_path: Path, store: Store) -> None:
         debian.files(DebianFiles(("circle",), ("/etc/one",)), NATIVE, found, store)
 
 
-def test_packages_that_the_cache_holds_are_not_fetched_again(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with store.work() as work:
-        (work / "nftables.deb").write_bytes(b"a package")
-        sha256 = store.add(work / "nftables.deb")
-    store.record("debian", f"{NATIVE} nftables", [{"name": "nftables", "version": "1", "sha256": sha256}])
-    monkeypatch.setenv("PATH", "/nonexistent")
-    wanted = DebianFiles(("nftables",), ())
-    assert debian.packages(wanted, NATIVE, store, tmp_path) == (debian.Package("nftables", "1", sha256),)
-    store.path(sha256).unlink()
-    with pytest.raises(MissingError, match=r"^no apt-get here: .*Debian machine$"):
-        debian.packages(wanted, NATIVE, store, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -146,11 +133,14 @@ def test_merging_settles_and_never_leaves_the_root(path: str) -> None:
 
 
 @pytest.mark.programs
-def test_apt_brings_what_kube_proxy_needs(tmp_path: Path, store: Store) -> None:
+def test_the_pinned_packages_have_what_kube_proxy_needs(store: Store, tmp_path: Path) -> None:
+    """Or, once Debian's mirror has newer ones, those."""
     if shutil.which("apt-get") is None:
         pytest.skip("no apt-get: not a Debian machine")
-    wanted = next(image.debian for image in lock.load().images if image.debian)
-    found = debian.packages(wanted, NATIVE, store, tmp_path)
+    own = lock.load()
+    wanted = next(image.debian for image in own.images if image.debian)
+    here = ArtifactsPlan(official=False, mirror="", other_packages=True)
+    found = Packages(own.debian, NATIVE, here, store).obtain(wanted.packages, tmp_path)
     assert {"conntrack", "libc6", "netbase", "nftables"} <= {package.name for package in found}
     files = debian.files(wanted, NATIVE, found, store)
     assert set(wanted.files) <= set(files)

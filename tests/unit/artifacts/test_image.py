@@ -19,7 +19,7 @@ from kharden.errors import IntegrityError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kharden.artifacts.lock import Architecture
+    from kharden.artifacts.forms import Architecture
 
 IMAGE = Image("registry.k8s.io/pause:3.10.2", "3.10.2", {"/usr/bin/pause": "pause"}, ("/usr/bin/pause",), "65535:65535")
 LINKS = {"/bin": "usr/bin"}

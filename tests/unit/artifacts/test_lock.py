@@ -126,6 +126,13 @@ def test_an_unknown_version_is_named_with_the_known_ones() -> None:
         (("images", 0, "user"), "root", "user"),
         (("releases", 0, "images"), ["example.test/a:b"], "no example.test/a:b"),
         (("toolchain", "version"), "go1.26", "toolchain.version"),
+        (("debian", "taken"), "yesterday", "taken"),
+        (("debian", "packages", "amd64", 0, "path"), "pool/../x.deb", "path"),
+        (("debian", "packages", "amd64", 0, "path"), "pool/main/x.deb'; touch x; '.deb", "path"),
+        (("debian", "packages", "amd64", 0, "version"), "-o Dir=/", "version"),
+        (("debian", "packages", "amd64", 0, "size"), 0, "size"),
+        (("debian", "packages", "amd64", 0, "name"), "nftables", "twice"),
+        (("debian", "packages", "amd64"), [], "no conntrack"),
     ],
 )
 def test_a_lock_that_contradicts_itself_is_refused(path: tuple[str | int, ...], value: object, said: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kharden.errors import InputError, MissingError, RefusedError
-from kharden.lab import changes, mirror, network, requirements, sysctls
+from kharden.errors import MissingError, RefusedError
+from kharden.lab import changes, network, requirements, sysctls
 from kharden.lab.model import Lab, LabNode
 
 LAB = Lab(
@@ -140,40 +140,6 @@ def test_what_the_kernel_does_not_take_back_is_told(tmp_path: Path) -> None:
     (tmp_path / "kernel/panic").unlink()
     (tmp_path / "kernel/panic").symlink_to("/proc/sys/kernel/ostype")
     assert sysctls.put_back(before, tmp_path) == ("kernel.panic",)
-
-
-# The mirror
-
-TARGETS = """\
-http://security.example/debian-security bookworm-security main
-http://mirror.example/debian/ bookworm-updates main
-http://mirror.example/debian/ bookworm contrib
-http://mirror.example/debian/ bookworm main
-http://other.example/debian/ trixie main
-"""
-
-
-def test_the_mirror_is_the_hosts_first_main_archive() -> None:
-    assert mirror.mirror_of(TARGETS) == "http://mirror.example/debian"
-
-
-def test_a_list_of_mirrors_is_read(tmp_path: Path) -> None:
-    (tmp_path / "debian.list").write_text("https://first.example/debian\nhttps://second.example/debian\n")
-    assert mirror.mirror_of(f"mirror+file:{tmp_path}/debian.list bookworm main\n") == "https://first.example/debian"
-    assert mirror.mirror_of("mirror+file:/nowhere bookworm main\n") is None
-
-
-def test_other_distributions_have_no_debian_mirror() -> None:
-    assert mirror.mirror_of("http://archive.example/ubuntu noble main\n") is None
-    assert mirror.mirror_of("") is None
-
-
-def test_a_chosen_mirror_wins_and_must_be_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KHARDEN_DEBIAN_MIRROR", "https://mirror.example/debian")
-    assert mirror.debian_mirror() == "https://mirror.example/debian"
-    monkeypatch.setenv("KHARDEN_DEBIAN_MIRROR", "--foreign")
-    with pytest.raises(InputError, match="not an address"):
-        mirror.debian_mirror()
 
 
 # Requirements

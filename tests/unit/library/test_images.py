@@ -152,7 +152,7 @@ def pause() -> Archive:
     release = record.lock.kubernetes(VERSION)
     programs = {program.name: made for program in release.programs if (made := record.program(program))}
     described = next(each for each in release.images if each.reference == REFERENCE)
-    file = record.image(described, programs) if len(programs) == len(release.programs) else None
+    file = record.image(described, programs, ()) if len(programs) == len(release.programs) else None
     if file is None:
         pytest.skip("needs the image pause, which `invoke test` makes")
     return Archive(
