@@ -125,20 +125,32 @@ def lab_of(loaded: Loaded) -> lab_nodes.Lab | None:
     cluster = loaded.cluster
     if cluster.spec.lab is None:
         return None
+    section = cluster.spec.lab
     subnet, *more = cluster.spec.network.node_cidrs
     nodes = [
-        lab_nodes.LabNode(node.name, node.address, node.ssh.user, node.ssh.port, second_address=node.second_address)
+        lab_nodes.LabNode(
+            node.name,
+            node.address,
+            node.ssh.user,
+            node.ssh.port,
+            second_address=node.second_address,
+            suite=section.suites.get(node.name, section.suite),
+        )
         for node in cluster.spec.nodes
     ]
     # A rule of the spec says that theirs are no names in the lab.
     nodes += [
-        lab_nodes.LabNode(host.name, ip_address(str(host.address)), host.user, host.port, sudo=False)
+        lab_nodes.LabNode(
+            host.name,
+            ip_address(str(host.address)),
+            host.user,
+            host.port,
+            sudo=False,
+            suite=section.suites.get(host.name, section.suite),
+        )
         for host in cluster.spec.jump_hosts
     ]
-    second = more[0] if more else None
-    return lab_nodes.Lab(
-        cluster.metadata.name, subnet, tuple(nodes), suite=cluster.spec.lab.suite, second_subnet=second
-    )
+    return lab_nodes.Lab(cluster.metadata.name, subnet, tuple(nodes), second_subnet=more[0] if more else None)
 
 
 def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:

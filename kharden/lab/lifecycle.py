@@ -24,9 +24,9 @@ from kharden.lab.record import read_record, recorded_names, write_record
 from kharden.lab.tree import ensure_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from kharden.lab.model import Lab, LabNode, Progress
+    from kharden.lab.model import Lab, LabNode, Progress, Suite
     from kharden.lab.tree import Tree
     from kharden.plan.facts import LabFacts
 
@@ -58,11 +58,12 @@ def up(lab: Lab, progress: Progress) -> LabFacts:
         make_keys(lab)
         write_record(lab)
         _install_packages(lab, progress)
-        tree = ensure_tree(lab.suite, state_folder(lab.name) / "tree.log", progress)
+        log = state_folder(lab.name) / "tree.log"
+        trees = {suite: ensure_tree(suite, log, progress) for suite in sorted({node.suite for node in lab.nodes})}
         load_modules(missing_modules())
         sysctls.raise_limits()
         network.make_bridge(lab)
-        _start_nodes(lab, tree, progress)
+        _start_nodes(lab, trees, progress)
         return facts.collect(lab)
 
 
@@ -139,11 +140,11 @@ def _check_recorded(lab: Lab) -> None:
         return
     there = [node for node in recorded.nodes if node_folder(lab.name, node.name).joinpath("upper").is_dir()]
     changed = [node.name for node in there if node not in lab.nodes]
-    if changed or (there and (recorded.subnets, recorded.suite) != (lab.subnets, lab.suite)):
+    if changed or (there and recorded.subnets != lab.subnets):
         what = (
-            f"another address, user or port of {', '.join(changed)}"
+            f"another address, user, port or Debian of {', '.join(changed)}"
             if changed
-            else f"{' and '.join(map(str, recorded.subnets))} and {recorded.suite}"
+            else " and ".join(map(str, recorded.subnets))
         )
         raise RefusedError(f"lab {lab.name}: it is there with {what}", remedy="take it down, then bring it up again")
 
@@ -165,7 +166,7 @@ def _install_packages(lab: Lab, progress: Progress) -> None:
         )
 
 
-def _start_nodes(lab: Lab, tree: Tree, progress: Progress) -> None:
+def _start_nodes(lab: Lab, trees: Mapping[Suite, Tree], progress: Progress) -> None:
     begun = {}
     fresh = {node.name for node in lab.nodes if not has_disk(lab, node)}
     groups = cgroups.lab_groups(lab.name)
@@ -176,8 +177,8 @@ def _start_nodes(lab: Lab, tree: Tree, progress: Progress) -> None:
         if machine is not None and machine.leader is not None:
             update_hosts(lab, Path(f"/proc/{machine.leader}/root"))
         if machine is None:
-            make_disk(lab, node, tree)
-            start_machine(lab, node, tree, cgroups.make_node_groups(groups, node.name))
+            make_disk(lab, node, trees[node.suite])
+            start_machine(lab, node, trees[node.suite], cgroups.make_node_groups(groups, node.name))
     # All boot by now; waiting for one after the other takes as long as the slowest.
     for node in lab.nodes:
         wait_ready(lab, node)

@@ -38,6 +38,7 @@ class LabNode:
         port: of its ssh server.
         sudo: whether that user may become root, without a password.
         second_address: its address within the lab's second subnet, if it has one there.
+        suite: the Debian release inside it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class LabNode:
     user: str = "root"
     port: int = 22
     sudo: bool = field(default=True, kw_only=True)
+    suite: Suite = field(default="trixie", kw_only=True)
     second_address: IPAddress | None = field(default=None, kw_only=True)
 
     @property
@@ -61,7 +63,6 @@ class Lab:
         name: an RFC 1123 label; the bridge, the machines and the state folder are named after it.
         subnet: the nodes' network; the bridge takes its first address.
         second_subnet: one of the other family beside it.
-        suite: the Debian release inside the nodes.
         nodes: in the order of the spec, jump hosts last.
 
     Raises:
@@ -71,7 +72,6 @@ class Lab:
     name: str
     subnet: IPNetwork
     nodes: tuple[LabNode, ...]
-    suite: Suite = field(default="trixie", kw_only=True)
     second_subnet: IPNetwork | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:

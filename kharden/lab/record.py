@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kharden.errors import IntegrityError
 from kharden.lab.model import Lab, LabNode
 from kharden.lab.places import state_folder, state_root
 from kharden.securefile import write_if_changed
+
+if TYPE_CHECKING:
+    from kharden.lab.model import Suite
 
 _NAME = "lab.json"
 
@@ -17,16 +20,16 @@ _NAME = "lab.json"
 def write_record(lab: Lab) -> None:
     """Record the lab."""
     content = {
-        "schema": 2,
+        "schema": 3,
         "name": lab.name,
         **_both("subnet", "secondSubnet", lab.subnets),
-        "suite": lab.suite,
         "nodes": {
             node.name: {
                 **_both("address", "secondAddress", node.addresses),
                 "user": node.user,
                 "port": node.port,
                 "sudo": node.sudo,
+                "suite": node.suite,
             }
             for node in lab.nodes
         },
@@ -43,13 +46,12 @@ def read_record(lab_name: str) -> Lab | None:
     path = state_folder(lab_name) / _NAME
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        nodes = tuple(_node(name, node) for name, node in content["nodes"].items())
+        nodes = tuple(_node(name, node, content.get("suite")) for name, node in content["nodes"].items())
         second = content.get("secondSubnet")
         return Lab(
             content["name"],
             ip_network(content["subnet"]),
             nodes,
-            suite=content["suite"],
             second_subnet=ip_network(second) if second else None,
         )
     except FileNotFoundError:
@@ -62,7 +64,8 @@ def _both(first: str, second: str, values: tuple[object, ...]) -> dict[str, str]
     return {key: str(value) for key, value in zip((first, second), values, strict=False)}
 
 
-def _node(name: str, node: dict[str, Any]) -> LabNode:
+def _node(name: str, node: dict[str, Any], common: Suite) -> LabNode:
+    """A node of a record; one of schema 2 has a release that is `common` to all."""
     second = node.get("secondAddress")
     return LabNode(
         name,
@@ -70,6 +73,7 @@ def _node(name: str, node: dict[str, Any]) -> LabNode:
         node["user"],
         node["port"],
         sudo=node["sudo"],
+        suite=node.get("suite", common),
         second_address=ip_address(second) if second else None,
     )
 

@@ -35,6 +35,8 @@ from kharden.spec.types import (
     UserName,
 )
 
+Suite = Literal["trixie", "bookworm"]
+
 _EVERYBODY = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 API_VERSION = "kharden.dev/v1"
 
@@ -226,8 +228,10 @@ class SecretsSection(Section):
 class LabSection(Section):
     """The nodes are containers on this machine, made by `lab.up`. `lab: {}` takes the defaults."""
 
-    suite: Literal["trixie", "bookworm"] = "trixie"
-    """The nodes' Debian."""
+    suite: Suite = "trixie"
+    """The nodes' Debian: 13 or 12."""
+    suites: dict[Name, Suite] = Field(default={})
+    """That of single nodes and jump hosts, by name, where it is another."""
 
 
 class Spec(Section):

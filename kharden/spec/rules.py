@@ -6,6 +6,7 @@ asks the clock, the network or a machine.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -89,6 +90,17 @@ def external_names_differ(cluster: Cluster) -> Iterator[Finding]:
     return duplicates((((*path, i), name) for i, name in enumerate(cluster.spec.endpoint.external)), "remove one")
 
 
+def suites_name_machines(cluster: Cluster) -> Iterator[Finding]:
+    """A name that nobody has would be a release that nobody gets."""
+    spec = cluster.spec
+    names = [*(node.name for node in spec.nodes), *(host.name for host in spec.jump_hosts)]
+    for name in spec.lab.suites if spec.lab else ():
+        if name not in names:
+            nearest = get_close_matches(name, names, n=1)
+            remedy = f"write {nearest[0]}" if nearest else "write the name of a node or a jump host"
+            yield Finding(("spec", "lab", "suites", name), "no machine of this cluster has this name", remedy)
+
+
 def recipients_differ(cluster: Cluster) -> Iterator[Finding]:
     """Within one store; one recipient may well open several."""
     recipients = cluster.spec.secrets.recipients
@@ -111,5 +123,6 @@ RULES: tuple[Rule, ...] = (
     *POLICY_RULES,
     *ARTIFACT_RULES,
     recipients_differ,
+    suites_name_machines,
     *OBJECT_RULES,
 )

@@ -151,4 +151,5 @@ FLIPS: dict[str, Any] = {
     "spec.waivers[].reason": "another one",
     "spec.waivers[].expires": "2026-01-31",
     "spec.lab.suite": lab(suite="bookworm"),
+    "spec.lab.suites": lab(suites={"cp1": "bookworm"}),
 }
