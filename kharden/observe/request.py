@@ -36,13 +36,17 @@ _ETCDCTL = (
 _AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
 # A question that has an event whatever the layers are, by its text.
 _ALWAYS_AUDITED = "a role is deleted"
-_LISTS = ("patterns", "folders", "digests", "certificates", "kubeconfigs", "programs", "sysctls", "units")
+_LISTS = (
+    *("patterns", "folders", "digests", "packaged", "certificates", "kubeconfigs"),
+    *("programs", "sysctls", "units"),
+)
 # Kind → section of the request, and the attribute that names what to look for; other kinds ask the cluster itself.
 _LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
     kinds.FileAttributes: (("patterns", "patterns"),),
     kinds.FilesAbsent: (("patterns", "patterns"),),
     kinds.FolderContents: (("folders", "path"),),
     kinds.InstalledPrograms: (("digests", "paths"),),
+    kinds.PackagedPrograms: (("packaged", "paths"), ("programs", "programs")),
     kinds.CertificateFile: (("certificates", "path"), ("certificates", "authority")),
     kinds.TlsListener: (("certificates", "authority"),),
     kinds.TrustFile: (("certificates", "path"),),

@@ -25,6 +25,7 @@ def host_files(plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image:
         *_kernel(plan, node),
         *firewall_files(plan, node),
         _sshd(node),
+        _journal(),
         _file("etc/sysusers.d/kharden.conf", {"etcd_uid": ETCD_UID}, restarts=("kharden-users.service",)),
         _file("etc/systemd/system/kharden-users.service", {}, restarts=("daemon-reload", "kharden-users.service")),
         *_runtime(node, pause_image),
@@ -60,6 +61,20 @@ def _sshd(node: NodePlan) -> Artefact:
         restarts=("ssh.service",),
         controls=("sshd-keys-only", "sshd-root-login", "sshd-forwarding-off", "sshd-limits", "sshd-algorithms"),
         validate=("/usr/sbin/sshd", "-t", "-f", "%s"),
+    )
+
+
+def _journal() -> Artefact:
+    """Where every service of ours logs, the balancer by way of /dev/log, so that nothing is left for logrotate.
+
+    The API server rotates its audit log itself, and the kubelet containers' logs.
+    """
+    path = "etc/systemd/journald.conf.d/90-kharden.conf"
+    return Artefact(
+        f"/{path}",
+        render(path, {}),
+        restarts=("systemd-journald.service",),
+        controls=("journal-kept", "journal-bounded"),
     )
 
 

@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 
 
 _PATCHES = PurePosixPath(PATCHES)
+# What kharden's files, the kubelet, kube-proxy and containerd call of Debian's, and the package that has it: the
+# playbooks install none (docs/adr/0016).
+_PROGRAMS = {
+    "conntrack": "conntrack",
+    "haproxy": "haproxy",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "modprobe": "kmod",
+    "mount": "mount",
+    "nft": "nftables",
+    "runc": "runc",
+    "sshd": "openssh-server",
+    "sysctl": "procps",
+    "systemctl": "systemd",
+    "systemd-sysusers": "systemd",
+    "unshare": "util-linux",
+}
 _CLUSTER_CA = "/etc/kubernetes/pki/ca.crt"
 _ETCD_CA = "/etc/kubernetes/pki/etcd/ca.crt"
 
@@ -102,7 +119,7 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
         "cpus": 2 if control_plane else 1,
         "disk_mib": {"/var/lib": 4000},
         "ports": ports,
-        "programs": ["runc", "haproxy", "nft", "conntrack", "ip", "systemctl", "unshare"],
+        "programs": _PROGRAMS,
         "swap_allowed": False,
         "cgroup_version": [node.runtime.cgroup_version],
         "distribution": [{"id": "debian", "versions": ["12", "13"]}],

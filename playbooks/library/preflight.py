@@ -65,9 +65,8 @@ options:
         type: list
         elements: dict
       programs:
-        description: Programs that must be found in the usual folders.
-        type: list
-        elements: str
+        description: Programs that must be found in the usual folders, each with the Debian package that has it.
+        type: dict
       swap_allowed:
         description: Whether swap may be on.
         type: bool
@@ -137,7 +136,7 @@ _EXPECTATIONS = {
     "cpus": {"type": "int"},
     "disk_mib": {"type": "dict"},
     "ports": {"type": "list", "elements": "dict"},
-    "programs": {"type": "list", "elements": "str"},
+    "programs": {"type": "dict"},
     "swap_allowed": {"type": "bool"},
     "cgroup_version": {"type": "list", "elements": "int"},
     "distribution": {"type": "list", "elements": "dict"},
@@ -258,10 +257,13 @@ def ports(wanted: list[dict[str, Any]]) -> list[Problem]:
     return list(dict.fromkeys(result))
 
 
-def programs(wanted: list[str]) -> list[Problem]:
-    """Each program must be there."""
-    absent = [name for name in wanted if not shutil.which(name, path=_PATH)]
-    return [Problem(f"the program {name} is missing", "install it") for name in absent]
+def programs(wanted: dict[str, str]) -> list[Problem]:
+    """Each program must be there. Which packages a machine has is its owner's business, so none is installed."""
+    absent = {name: package for name, package in wanted.items() if not shutil.which(name, path=_PATH)}
+    if not absent:
+        return []
+    packages = " ".join(sorted(set(absent.values())))
+    return [Problem(f"programs are missing: {', '.join(sorted(absent))}", f"run apt-get install {packages} there")]
 
 
 def swap(allowed: bool) -> list[Problem]:  # noqa: FBT001 - called with the expectation's value, as all of these

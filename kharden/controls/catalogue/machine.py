@@ -5,6 +5,10 @@ from __future__ import annotations
 from kharden.controls.checks import (
     FolderContents,
     InstalledPrograms,
+    JournalBounded,
+    JournalKept,
+    JournalSetting,
+    PackagedPrograms,
     RunningPrograms,
     SysctlValue,
     UnitState,
@@ -52,6 +56,14 @@ CONTROLS = (
             ),
         ),
         _REPLACE,
+    ),
+    Control(
+        "packaged-programs",
+        "Programs of Debian packages are what the packages brought, also those that run",
+        "critical",
+        EVERYWHERE,
+        (PackagedPrograms(tuple(f"/usr/sbin/{name}" for name in ("haproxy", "runc", "sshd", "nft", "conntrack"))),),
+        "restart what still runs an older file; else find out who changed it, then install its package again",
     ),
     Control(
         "network-programs",
@@ -109,6 +121,24 @@ CONTROLS = (
         "medium",
         EVERYWHERE,
         tuple(UnitState(f"{name}.service") for name in ("kubelet", "containerd", "haproxy")),
+    ),
+    Control(
+        "journal-kept",
+        "What services log is on the disk and outlives a boot",
+        "medium",
+        EVERYWHERE,
+        (JournalSetting("Storage", "persistent"), JournalSetting("Compress", "yes"), JournalKept()),
+    ),
+    Control(
+        "journal-bounded",
+        "What services log can't fill the disk",
+        "medium",
+        EVERYWHERE,
+        (
+            JournalSetting("SystemMaxUse", "1G"),
+            JournalSetting("SystemMaxFileSize", "128M"),
+            JournalBounded(1024 + 2 * 128),
+        ),
     ),
     Control(
         "pod-routes-running",

@@ -27,8 +27,12 @@ from kharden.controls.checks.node import (
     FirewallRules,
     FolderContents,
     InstalledPrograms,
+    JournalBounded,
+    JournalKept,
+    JournalSetting,
     Listener,
     ListeningSockets,
+    PackagedPrograms,
     ProcessOwner,
     RunningPrograms,
     ServiceTables,
@@ -64,7 +68,11 @@ Check = (
     | ProcessOwner
     | RunningPrograms
     | InstalledPrograms
+    | PackagedPrograms
     | ListeningSockets
+    | JournalBounded
+    | JournalKept
+    | JournalSetting
     | SysctlValue
     | UnitState
     | SshdSetting
@@ -117,6 +125,9 @@ __all__ = [
     "FolderContents",
     "ForeignNodeRefused",
     "InstalledPrograms",
+    "JournalBounded",
+    "JournalKept",
+    "JournalSetting",
     "KubeconfigFile",
     "KubeletSetting",
     "KubeletSettingWithin",
@@ -128,6 +139,7 @@ __all__ = [
     "NamespacesRestricted",
     "NodeMarks",
     "ObjectsAbsent",
+    "PackagedPrograms",
     "PodAdmission",
     "PoliciesEnforced",
     "Probe",

@@ -131,6 +131,18 @@ class InstalledPrograms:
 
 
 @dataclass(frozen=True, slots=True)
+class PackagedPrograms:
+    """Each of these files is what its Debian package brought, and each process of that name runs that very file."""
+
+    paths: tuple[str, ...]
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names of their processes."""
+        return tuple(path.rpartition("/")[2] for path in self.paths)
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A socket that is held by one of these programs and must be there.
 
@@ -169,6 +181,26 @@ class UnitState:
     """A systemd unit runs now and after the next boot."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSetting:
+    """A setting of journald, by its file and all drop-ins."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalKept:
+    """The system's journal lies on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBounded:
+    """All journals on the disk have no more than so many MiB; those that are written to may go a little beyond."""
+
+    most: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,16 @@ from kharden.observe.model import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kharden.controls.checks import InstalledPrograms, RunningPrograms, SysctlValue, UnitState
+    from kharden.controls.checks import (
+        InstalledPrograms,
+        JournalBounded,
+        JournalKept,
+        JournalSetting,
+        PackagedPrograms,
+        RunningPrograms,
+        SysctlValue,
+        UnitState,
+    )
     from kharden.observe.examine.view import View
 
 
@@ -34,6 +43,29 @@ def installed(check: InstalledPrograms, view: View) -> Iterator[Finding]:
         yield _held_against_lock(path, PurePosixPath(path).name, digest, view)
 
 
+def packaged(check: PackagedPrograms, view: View) -> Iterator[Finding]:
+    """Each file is of a package and as that package brought it, and what runs is that file."""
+    for path in check.paths:
+        seen = view.facts.at("packaged", path)
+        package, sha256 = seen.at("package").text(), seen.at("sha256").text()
+        if not package:
+            yield Finding(f"{path}: of a Debian package", f"sha256:{sha256}, of none", ok=False)
+            continue
+        known = f"{package} {seen.at('version').text()}"
+        listed, found = seen.at("listed").text(), seen.at("md5").text()
+        expected = f"{path}: md5:{listed}, as {known} brought it" if listed else f"{path}: listed by {known}"
+        yield Finding(expected, f"md5:{found}, sha256:{sha256}", bool(listed) and found == listed)
+        yield from _running_file(path, sha256, view)
+
+
+def _running_file(path: str, sha256: str, view: View) -> Iterator[Finding]:
+    """A process goes on with the file that it was started from, also after an update has replaced it."""
+    program = PurePosixPath(path).name
+    for entry in view.facts.at("processes").entries():
+        if entry.at("program").text() == program and (other := entry.at("sha256").text()) != sha256:
+            yield Finding(f"{program} runs as it is installed: sha256:{sha256}", f"sha256:{other}", ok=False)
+
+
 def _held_against_lock(what: str, program: str, digest: str, view: View) -> Finding:
     locked = view.digests.get(program)
     if locked is None:
@@ -45,6 +77,25 @@ def sysctl(check: SysctlValue, view: View) -> Iterator[Finding]:
     """A kernel setting."""
     value = str(view.host.sysctl(check.name))
     yield Finding(f"{check.name} = {check.value}", value, value == check.value)
+
+
+def journal_setting(check: JournalSetting, view: View) -> Iterator[Finding]:
+    """A setting of journald."""
+    value = view.facts.at("journal", "settings").table().get(check.name)
+    observed = value.text() if value else "not set"
+    yield Finding(f"journald: {check.name}={check.value}", observed, observed == check.value)
+
+
+def journal_kept(_: JournalKept, view: View) -> Iterator[Finding]:
+    """A system journal on the disk."""
+    kept = [path for path in view.facts.at("journal", "kept").table() if path.endswith("/system.journal")]
+    yield Finding("/var/log/journal: the system's journal", ", ".join(kept) or "none", bool(kept))
+
+
+def journal_bounded(check: JournalBounded, view: View) -> Iterator[Finding]:
+    """The room that it takes."""
+    used = sum(size.number() for size in view.facts.at("journal", "kept").table().values()) >> 20
+    yield Finding(f"/var/log/journal: at most {check.most} MiB", f"{used} MiB", used <= check.most)
 
 
 def unit(check: UnitState, view: View) -> Iterator[Finding]:

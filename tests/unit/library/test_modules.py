@@ -98,7 +98,7 @@ def test_a_machine_that_will_do_has_no_problem() -> None:
         memory_mib=1,
         cpus=1,
         disk_mib={"/var/lib/not/there/yet": 1},
-        programs=["mount"],
+        programs={"mount": "mount"},
         swap_allowed=True,
         cgroup_version=[0, 1, 2],
         clock=int(time.time()),
@@ -114,7 +114,7 @@ def test_every_problem_is_told_at_once_with_a_remedy() -> None:
         memory_mib=1 << 40,
         cpus=1 << 20,
         disk_mib={"/": 1 << 40},
-        programs=["no-such-program"],
+        programs={"no-such-program": "one", "nor-this": "two", "mount": "three"},
         cgroup_version=[3],
         distribution=[{"id": "beos", "versions": ["5"]}],
         clock=int(time.time()) + 3600,
@@ -131,6 +131,7 @@ def test_every_problem_is_told_at_once_with_a_remedy() -> None:
     assert len(result.values["problems"]) == 15
     assert all(problem["remedy"] for problem in result.values["problems"])
     assert "behind the controller" in result.values["msg"]
+    assert "programs are missing: no-such-program, nor-this: run apt-get install one two there" in result.values["msg"]
     assert "\n" not in result.values["msg"]
 
 

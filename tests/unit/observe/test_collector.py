@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,14 +25,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kharden.observe.collector import processes
+from kharden.observe.collector import journal, packages, processes
 from kharden.observe.collector.cluster import how_stored
 from kharden.observe.collector.processes import decode_address
 from kharden.observe.shipping import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _CANARY = "canary-5f1d0c2e"
 _NOTHING: dict[str, Any] = {
@@ -164,6 +166,35 @@ def test_folders_and_digests(tmp_path: Path) -> None:
     assert seen["folders"] == {str(tmp_path): ["a", "b"], "/no/such": []}
     assert seen["digests"][str(tmp_path / "b")].startswith("e3b0c44298fc1c14")
     assert "FileNotFoundError" in seen["digests"]["/no/such"]["error"]
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="no dpkg: not a Debian machine")
+def test_a_program_of_a_package_is_held_against_what_the_package_brought(tmp_path: Path) -> None:
+    program = shutil.which("dpkg-query") or ""
+    seen = packages.packaged(program)
+    assert seen["package"] == "dpkg"
+    assert seen["version"]
+    assert seen["listed"] == seen["md5"] == hashlib.md5(Path(program).read_bytes(), usedforsecurity=False).hexdigest()
+    copy = tmp_path / "dpkg-query"
+    shutil.copy(program, copy)
+    assert packages.packaged(str(copy)) == {**seen, "package": "", "version": "", "listed": ""}
+    with pytest.raises(FileNotFoundError):
+        packages.packaged(str(tmp_path / "none"))
+
+
+@pytest.mark.skipif(shutil.which("ip") is None, reason="no ip: not a Debian machine with iproute2")
+def test_a_path_that_was_moved_into_usr_is_found() -> None:
+    found = packages.packaged(shutil.which("ip") or "")
+    assert (found["package"], found["listed"]) == ("iproute2", found["md5"])
+
+
+def test_the_last_setting_of_the_journal_counts() -> None:
+    shown = (
+        "# /etc/systemd/journald.conf\n[Journal]\n#Storage=auto\nStorage=none\n[Other]\nStorage=x\n"
+        "# /etc/systemd/journald.conf.d/90-kharden.conf\n[Journal]\nStorage = persistent\n"
+        "; Compress=no\nSystemMaxUse=\n"
+    )
+    assert journal.settings(shown) == {"Storage": "persistent", "SystemMaxUse": ""}
 
 
 def test_certificates_come_without_what_lies_beside_them(tmp_path: Path, ours: Pair) -> None:

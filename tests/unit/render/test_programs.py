@@ -18,6 +18,7 @@ import pytest
 
 from kharden.controls import control
 from kharden.controls.checks import SshdSetting, SshdWithin
+from kharden.observe.collector import journal
 from kharden.pki.bundle import load_or_create
 from kharden.seal import STORES, load_or_create_identity
 
@@ -261,6 +262,27 @@ def test_root_logs_in_by_ssh_only_where_the_plan_does(build: Build, plan: Cluste
 
 
 # --- systemd
+
+
+@pytest.mark.programs
+def test_journald_reads_our_drop_in_after_its_own_file(build: Build, tmp_path: Path) -> None:
+    """As the collector asks, of a folder that has this machine's own file and ours."""
+    path = "/etc/systemd/journald.conf.d/90-kharden.conf"
+    program = own_program("systemd-analyze")
+    for node, content in texts(build, path).items():
+        root = tmp_path / node
+        (root / "etc/systemd/journald.conf.d").mkdir(parents=True)
+        (root / "etc/systemd/journald.conf").write_text("[Journal]\nStorage=volatile\n", encoding="utf-8")
+        (root / path.lstrip("/")).write_text(content, encoding="utf-8")
+        done = run(program, "cat-config", f"--root={root}", "systemd/journald.conf")
+        assert done.returncode == 0, done.stderr
+        assert journal.settings(done.stdout) == {
+            "Storage": "persistent",
+            "Compress": "yes",
+            "SystemMaxUse": "1G",
+            "SystemMaxFileSize": "128M",
+            "RuntimeMaxUse": "128M",
+        }
 
 
 def verified(folder: Path, units: dict[str, str]) -> subprocess.CompletedProcess[str]:
