@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from kharden.artifacts import apt
 from kharden.artifacts.debian import Package
-from kharden.artifacts.debian_mirror import VARIABLE, Archives, debian_archives
+from kharden.artifacts.debian_mirror import KEYRING, VARIABLE, Archives, debian_archives
 from kharden.artifacts.download import Downloader, Wanted
 from kharden.artifacts.published import BUILDS
 from kharden.artifacts.store import DamagedError
@@ -105,8 +106,14 @@ class Packages:
             raise AbsentPackageError(what, remedy=remedy)
 
     def _others(self, names: Sequence[str], work: Path) -> tuple[Package, ...]:
-        """What Debian's archive signs today; it is recorded, and `notes` tells of it each time."""
-        with apt.resolved(names, self._architecture) as found:
+        """What Debian's archive signs today for the same release; it is recorded, and `notes` tells of it each time.
+
+        A machine of another distribution takes its own release's.
+        """
+        archives = None
+        with suppress(MissingError):
+            archives = debian_archives() if KEYRING.is_file() else None
+        with apt.resolved(names, self._architecture, suite=self._pins.suite, archives=archives) as found:
             packages = tuple(Package(each.name, each.version, self._add(each.file, work)) for each in found)
         self._store.record(_SECTION, self._key(), [asdict(package) for package in packages])
         return packages

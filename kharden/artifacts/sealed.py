@@ -5,5 +5,5 @@ it finds a lock that came from another version, a merge that went wrong, and a c
 `python -m kharden.artifacts.pin seal` writes this file after lock.json was changed.
 """
 
-SERIAL = 7
-SHA256 = "24d760660e1d5056f05496782ff0598bfb2bf84e06d44acaf38e14cd32ed990f"
+SERIAL = 8
+SHA256 = "7bca137bd191e5f94997a78710f23f3d8fdd85971e29aa278869a853264c0da0"

@@ -47,7 +47,7 @@ def deb(folder: Path, name: str, version: str) -> Path:
     (tree / "etc").mkdir()
     (tree / "etc" / name).write_text(f"{name} {version}\n")
     file = folder / f"{name}_{version}_all.deb"
-    command = ["dpkg-deb", "--root-owner-group", "--build", tree, file]
+    command = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(file)]
     # Its times are then the same each time, and so are its bytes.
     subprocess.run(command, env={**os.environ, "SOURCE_DATE_EPOCH": "0"}, check=True, capture_output=True)
     return file

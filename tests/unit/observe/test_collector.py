@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _CANARY = "canary-5f1d0c2e"
 _NOTHING: dict[str, Any] = {
-    **{name: [] for name in ("patterns", "folders", "digests", "certificates", "kubeconfigs")},
+    **{name: [] for name in ("patterns", "folders", "digests", "packaged", "certificates", "kubeconfigs")},
     **{name: [] for name in ("programs", "sysctls", "units")},
     "handshakes": {},
     "probes": {},
