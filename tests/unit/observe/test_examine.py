@@ -33,7 +33,18 @@ _DEVIATIONS: dict[str, dict[str, Any]] = yaml.safe_load(
 _IDS = [entry.id for entry in CONTROLS]
 _SECTIONS = (
     *("files", "folders", "digests", "certificates", "kubeconfigs", "processes", "sockets", "sysctls", "units"),
-    *("handshakes", "probes", "cluster", "firewall", "from_here", "from_pod", "policies", "sshd"),
+    *(
+        "handshakes",
+        "probes",
+        "cluster",
+        "firewall",
+        "from_here",
+        "from_pod",
+        "policies",
+        "sshd",
+        "packaged",
+        "journal",
+    ),
 )
 
 

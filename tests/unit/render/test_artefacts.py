@@ -36,6 +36,7 @@ ROOTS = (
         "/etc/kharden",
         "/etc/kubernetes",
         "/etc/ssh/sshd_config.d",
+        "/etc/systemd/journald.conf.d",
         "/etc/systemd/system",
     ),
     *("/etc/modules-load.d", "/etc/nftables.d", "/etc/sysctl.d", "/etc/sysusers.d", "/usr/local/bin", "/opt/cni/bin"),
