@@ -441,7 +441,8 @@ def _show_artifacts(found: Mapping[Architecture, Artifacts], *, as_json: bool, r
     for architecture, each in found.items():
         size = sum(file.size for file in each.programs.values()) + sum(image.size for image in each.images)
         what = f"{len(each.programs)} programs and {len(each.images)} images, {size / 1e6:.0f} MB"
-        _console().print(f"Kubernetes {each.kubernetes} on {architecture}: {what}, all as pinned", highlight=False)
+        as_pinned = "all as pinned" if each.pinned else "not all as pinned"
+        _console().print(f"Kubernetes {each.kubernetes} on {architecture}: {what}, {as_pinned}", highlight=False)
         for note in each.notes:
             _console().print(f"  {note}", highlight=False)
     for program in rebuilt:

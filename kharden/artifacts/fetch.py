@@ -56,8 +56,9 @@ def fetch(kubernetes: str, architecture: str, origin: ArtifactsPlan, *, store: S
         programs = {program.name: maker.program(program) for program in release.programs}
         packages = maker.packages(release.images)
         images = tuple(maker.image(each, programs, packages if each.debian else ()) for each in release.images)
-        notes = (*maker.notes, *signatures(programs.values()))
-        return Artifacts(kubernetes, architecture, programs, images, notes)
+        others = Packages(own.debian, record.architecture, origin, store).notes(packages)
+        notes = (*maker.notes, *others, *signatures(programs.values()))
+        return Artifacts(kubernetes, architecture, programs, images, notes, pinned=not others)
 
 
 def signatures(programs: Iterable[File]) -> tuple[str, ...]:
@@ -118,8 +119,9 @@ def verify(kubernetes: str, architecture: str, origin: ArtifactsPlan, *, store: 
     problems = [*absent, *_damaged(store, [*programs.values(), *used, *present])]
     if problems:
         raise IntegrityError(problems[0], remedy="run `artifacts.fetch`, which makes it anew", details=problems[1:])
-    notes = (*pins.notes(used), *signatures(programs.values()))
-    return Artifacts(kubernetes, architecture, programs, present, notes)
+    others = pins.notes(used)
+    notes = (*others, *signatures(programs.values()))
+    return Artifacts(kubernetes, architecture, programs, present, notes, pinned=not others)
 
 
 def _damaged(store: Store, files: Sequence[File | Package | ImageFile]) -> list[str]:
@@ -218,7 +220,6 @@ class Maker:
             self._claim_work()
             with tempfile.TemporaryDirectory(dir=self._work) as folder:
                 found = pins.held() or pins.obtain(names, Path(folder))
-        self.notes += pins.notes(found)
         self._progress.done(title, time.monotonic() - started, cached)
         return found
 

@@ -70,6 +70,7 @@ class Artifacts:
     Attributes:
         programs: By name.
         notes: Lines for a person: damaged files that were removed and made anew, what is known of signatures.
+        pinned: All of it is what the lock pins; false where a lab's images have other Debian packages.
     """
 
     kubernetes: str
@@ -77,3 +78,4 @@ class Artifacts:
     programs: Mapping[str, File]
     images: tuple[ImageFile, ...]
     notes: tuple[str, ...] = ()
+    pinned: bool = True

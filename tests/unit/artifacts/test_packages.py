@@ -249,6 +249,7 @@ def test_images_bundles_and_checks_go_by_the_pins(pins: DebianPins, pool: Path, 
     taken = fetch.fetch(VERSION, "amd64", LAB, store=lab, progress=Heard())
     assert taken.images[0].digest != made.images[0].digest
     assert [note for note in taken.notes if "not the pinned ones but one 2, two 2" in note]
+    assert (made.pinned, taken.pinned) == (True, False)
     assert fetch.verify(VERSION, "amd64", LAB, store=lab) == taken
     with pytest.raises(MissingError, match="one 1: not in the cache"):
         bundle.write(VERSION, ("amd64",), LAB, store=lab, target=tmp_path / "second")
