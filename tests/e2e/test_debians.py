@@ -37,7 +37,7 @@ def kharden(chosen: str, tmp_path: Path) -> Iterator[Run]:
     """The program of this checkout, for a cluster on those releases; its nodes are gone afterwards."""
     text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
     assert "lab: {}\n" in text
-    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.84.0.")
+    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.87.0.")
     folder = tmp_path / "inventories" / CLUSTER
     folder.mkdir(parents=True)
     (folder / "cluster.yaml").write_text(text.replace("lab: {}\n", f"lab: {LABS[chosen][0]}\n"), encoding="utf-8")
