@@ -59,10 +59,14 @@ _LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
     kinds.ArgumentLacks: (("programs", "program"),),
     kinds.ArgumentWithin: (("programs", "program"),),
     kinds.ArgumentAtLeast: (("programs", "program"),),
+    kinds.FeatureGates: (("programs", "program"),),
+    kinds.FeatureGateOn: (("programs", "program"),),
     kinds.ProcessOwner: (("programs", "program"),),
     kinds.SysctlValue: (("sysctls", "name"),),
     kinds.UnitState: (("units", "name"),),
 }
+# Where the kubelet says which of its feature gates are set.
+FEATURE_GATES = ("featureGates",)
 # Kinds that write (dry runs included), so a passive run leaves them out.
 ACTIVE = (
     kinds.PodAdmission,
@@ -98,6 +102,8 @@ def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]],
         ),
         "probes": _probes(plan, node, passive=passive),
         "firewall": TABLE,
+        # Plain HTTP on loopback (kharden.controls.catalogue.reach lists it).
+        "features": {"kube-proxy": "http://127.0.0.1:10249/metrics"},
         "sshd": list(dict.fromkeys(("root", node.ssh.user))),
         "from_here": tried.get(node.name, {}).get("from_here", {}),
         "cluster": _cluster(plan, node, passive=passive) if node.role == "control-plane" else None,
@@ -164,6 +170,10 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
         "api": api_of(node),
         "kubelets": [other.name for other in plan.nodes if settings_asker(plan, other) == node],
         "settings": [list(path) for path in settings_paths()],
+        "features": {
+            "kube-controller-manager": 10257,
+            "kube-scheduler": 10259,
+        },
         "pods": {}
         if passive
         else {pods.title(check): pods.pod(check) for check in own if isinstance(check, kinds.PodAdmission)},
@@ -196,10 +206,10 @@ def settings_asker(plan: ClusterPlan, node: NodePlan) -> NodePlan:
 def settings_paths() -> tuple[tuple[str, ...], ...]:
     """Every kubelet setting that a control looks at, in a fixed order."""
     found = (
-        check.path
+        check.path if isinstance(check, kinds.KubeletSetting | kinds.KubeletSettingWithin) else FEATURE_GATES
         for control in CONTROLS
         for check in control.checks
-        if isinstance(check, kinds.KubeletSetting | kinds.KubeletSettingWithin)
+        if isinstance(check, kinds.KubeletSetting | kinds.KubeletSettingWithin | kinds.KubeletFeatureGates)
     )
     return tuple(dict.fromkeys(found))
 

@@ -10,7 +10,7 @@ _PACKAGE = "kharden.observe.collector"
 # In the order of their imports.
 _MODULES = (
     *("files", "processes", "kernel", "firewall", "probes", "reach", "api", "cluster", "audit", "scratch", "objects"),
-    *("pod", "sshd", "packages", "journal"),
+    *("pod", "sshd", "packages", "journal", "features"),
     "",
 )
 # Module by module, under the names that they have here, so that their imports of each other work there as well.

@@ -12,6 +12,7 @@ from kharden.spec.network_rules import NODE_MASK
 
 if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
+    from kharden.versions.gates import Component
 
 API_FOLDER = "/etc/kharden/api"
 AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
@@ -42,6 +43,7 @@ def api_server(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("tls-cipher-suites", ",".join(plan.tls_suites), ("apiserver-tls",)),
         *_key_exchanges(plan),
         Argument("request-timeout", "60s"),
+        *_feature_gates(plan, "kube-apiserver"),
     )
 
 
@@ -56,6 +58,7 @@ def controller_manager(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("tls-min-version", _TLS_MINIMUM),
         Argument("tls-cipher-suites", ",".join(plan.self_signed_tls_suites)),
         *_key_exchanges(plan),
+        *_feature_gates(plan, "kube-controller-manager"),
     )
 
 
@@ -78,6 +81,7 @@ def scheduler(plan: ClusterPlan) -> tuple[Argument, ...]:
         Argument("tls-min-version", _TLS_MINIMUM),
         Argument("tls-cipher-suites", ",".join(plan.self_signed_tls_suites)),
         *_key_exchanges(plan),
+        *_feature_gates(plan, "kube-scheduler"),
     )
 
 
@@ -97,3 +101,10 @@ def _key_exchanges(plan: ClusterPlan) -> tuple[Argument, ...]:
     if not plan.key_exchanges:
         return ()
     return (Argument("tls-curve-preferences", ",".join(map(str, plan.key_exchanges))),)
+
+
+def _feature_gates(plan: ClusterPlan, component: Component) -> tuple[Argument, ...]:
+    """The feature gates that a program is started with; no flag where there are none."""
+    chosen = plan.gates_of(component)
+    value = ",".join(f"{name}={'true' if on else 'false'}" for name, on in chosen)
+    return (Argument("feature-gates", value),) if chosen else ()

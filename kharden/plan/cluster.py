@@ -78,6 +78,7 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
         lab=lab is not None,
         jump_hosts=tuple(_jump_host(host, lab) for host in spec.jump_hosts),
         namespaces=marks.namespaces(spec, policy.admission(spec).pod_security),
+        feature_gates=tuple(sorted(spec.kubernetes.feature_gates.items())),
     )
 
 

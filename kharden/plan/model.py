@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from kharden.plan.objects import NamespacePlan, TaintPlan  # noqa: TC001  # pydantic reads it at run time
 from kharden.versions.contract import Contract
+from kharden.versions.gates import known_to
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kharden.plan.policy import AdmissionPlan, AuditPlan, EncryptionPlan, KubeletPlan
     from kharden.spec.presets import Preset
+    from kharden.versions.gates import Component
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -227,6 +229,7 @@ class ClusterPlan:
         kubelet_tls_suites: those that fit the keys that kubelets make.
         self_signed_tls_suites: those of components that make a certificate of their own at each start.
         key_exchanges: numbers of TLS's registry of groups; empty where that minor's programs can't be told.
+        feature_gates: each with whether it is on, in the order of their names.
         lab: the nodes are containers on this machine.
         namespaces: those of every cluster first, then those of the specification.
     """
@@ -259,6 +262,11 @@ class ClusterPlan:
     lab: bool
     jump_hosts: tuple[JumpHostPlan, ...] = ()
     namespaces: tuple[NamespacePlan, ...] = ()
+    feature_gates: tuple[tuple[str, bool], ...] = ()
+
+    def gates_of(self, component: Component) -> tuple[tuple[str, bool], ...]:
+        """Those of the feature gates that a program knows."""
+        return known_to(component, self.minor, self.feature_gates)
 
     @property
     def endpoint(self) -> str:

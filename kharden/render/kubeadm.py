@@ -78,6 +78,7 @@ def _init(plan: ClusterPlan, node: NodePlan, tags: dict[str, str], repositories:
         "controller_manager_arguments": _as_extra_args(arguments.controller_manager(plan)),
         "scheduler_arguments": _as_extra_args(arguments.scheduler(plan)),
         "kubelet_configuration": _kubelet(plan, node, repositories).decode().strip(),
+        "proxy_feature_gates": dict(plan.gates_of("kube-proxy")),
         "conntrack_per_core": 32768 if node.runtime.kernel_settings else 0,
     }
     controls = {control for flag in arguments.api_server(plan) for control in flag.controls}
@@ -115,6 +116,7 @@ def _kubelet(plan: ClusterPlan, node: NodePlan, repositories: Sequence[str]) -> 
             "image_verification": own.image_verification,
             "verified_by_us": own_images(plan, repositories) if listed else (),
             "protect_kernel_defaults": node.runtime.kernel_settings,
+            "feature_gates": dict(plan.gates_of("kubelet")),
             "cgroup_driver": node.runtime.cgroup_driver,
             "fail_cgroup_v1": node.runtime.cgroup_version != 1,
         },

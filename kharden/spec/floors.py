@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kharden.spec.presets import POD_SECURITY, SETTINGS
 from kharden.spec.problems import Finding, KeyPath, dotted
+from kharden.versions import gates
+from kharden.versions.contract import Contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 # What a namespace's own label takes away from the preset's standard shows in every namespace's refusals.
 _NAMESPACE_CONTROL = "pod-security-everywhere"
+_ALPHA_CONTROL = "alpha-features-off"
+# Feature gate → the control that fails where it is off.
+_NEEDED_GATES = {"RotateKubeletServerCertificate": "controller-manager-serving-rotation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,20 @@ def weaknesses(cluster: Cluster) -> Iterator[Weakness]:
         if order.index(namespace.pod_security) < order.index(least):
             path: KeyPath = ("spec", "namespaces", i, "podSecurity")
             yield Weakness(path, _NAMESPACE_CONTROL, f"asks for {least}", f"write {least}")
+    yield from _weaker_gates(cluster)
+
+
+def _weaker_gates(cluster: Cluster) -> Iterator[Weakness]:
+    """Feature gates, by which no preset lets an alpha feature in."""
+    own = cluster.spec.kubernetes
+    minor = Contract.of(own.version).minor
+    path: KeyPath = ("spec", "kubernetes", "featureGates")
+    for name in gates.alpha(minor, own.feature_gates.items()):
+        yield Weakness((*path, name), _ALPHA_CONTROL, f"has no feature that is alpha in {minor}", "remove it")
+    for name, control in _NEEDED_GATES.items():
+        if name in gates.gates(minor) and not gates.on(minor, own.feature_gates, name):
+            where = (*path, name if name in own.feature_gates else gates.WHOLE["beta"])
+            yield Weakness(where, control, f"has {name} on", "remove it")
 
 
 def _weaker(setting: Setting[Any], cluster: Cluster) -> Iterator[Weakness]:

@@ -24,6 +24,7 @@ from kharden.spec.types import (
     Digest,
     External,
     FilePath,
+    GateName,
     HostKey,
     KeyFile,
     KubernetesVersion,
@@ -104,6 +105,9 @@ class Kubernetes(Section):
 
     version: KubernetesVersion
     """All three numbers; one of the supported minors."""
+    feature_gates: dict[GateName, bool] = Field(default={})
+    """Feature gates of that minor that are set otherwise than its programs do by themselves: true is on. Each goes to
+    every program of Kubernetes that knows it. One whose feature is alpha needs a waiver of alpha-features-off."""
 
 
 class Endpoint(Section):

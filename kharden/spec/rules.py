@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from kharden.spec.access_rules import ACCESS_RULES
 from kharden.spec.artifact_rules import ARTIFACT_RULES
+from kharden.spec.gate_rules import GATE_RULES
 from kharden.spec.network_rules import NETWORK_RULES
 from kharden.spec.object_rules import OBJECT_RULES
 from kharden.spec.pki_rules import PKI_RULES
@@ -111,6 +112,7 @@ def recipients_differ(cluster: Cluster) -> Iterator[Finding]:
 
 RULES: tuple[Rule, ...] = (
     version_is_supported,
+    *GATE_RULES,
     node_names_differ,
     node_names_are_free,
     node_addresses_differ,

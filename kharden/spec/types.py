@@ -197,6 +197,15 @@ Mirror = Annotated[
         "an https address without a user or a query, or a path from the root, such as https://mirror.example.org/kharden",
     ),
 ]
+GateName = Annotated[
+    str,
+    Matching(
+        "gate",
+        r"[A-Z][A-Za-z0-9]{1,99}",
+        "this isn't a feature gate's name",
+        "a feature gate's name as Kubernetes writes it, such as SchedulerAsyncAPICalls",
+    ),
+]
 Recipient = Annotated[
     str,
     Matching(

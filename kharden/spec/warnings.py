@@ -10,6 +10,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from kharden.spec.problems import Finding
+from kharden.versions import gates
+from kharden.versions.contract import Contract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,4 +47,14 @@ def zones_share_no_majority(cluster: Cluster) -> Iterator[Finding]:
     yield Finding(path, message, "spread them over three zones, and write down which")
 
 
-WARNINGS: tuple[Rule, ...] = (zones_share_no_majority,)
+def feature_gates_stay(cluster: Cluster) -> Iterator[Finding]:
+    """A gate whose feature is decided goes in a later minor, and programs then refuse to start with it."""
+    own = cluster.spec.kubernetes
+    minor = Contract.of(own.version).minor
+    for name in own.feature_gates:
+        if gates.gates(minor)[name].stage in {"ga", "deprecated"}:
+            path: KeyPath = ("spec", "kubernetes", "featureGates", name)
+            yield Finding(path, f"this gate is on its way out in {minor}", "find out how to do without it")
+
+
+WARNINGS: tuple[Rule, ...] = (zones_share_no_majority, feature_gates_stay)

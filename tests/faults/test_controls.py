@@ -34,6 +34,8 @@ ETCDCTL = (
 )
 # Manifests are changed here and put into their folder once: the kubelet runs whatever a half-done edit leaves there.
 DRAFT = "/run/faults"
+MANAGER = f"{DRAFT}/kube-controller-manager.yaml"
+ROTATION = "RotateKubeletServerCertificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,40 @@ FAULTS = (
         "s/--audit-log-maxage=30/--audit-log-maxage=7/",
         "apiserver-audit-log-age",
         ("of at least 30", "=7"),
+    ),
+    argument(
+        "alpha-feature",
+        added("feature-gates=ContainerStopSignals=true"),
+        "alpha-features-off",
+        ("kube-apiserver says that no alpha feature is on", "ContainerStopSignals"),
+    ),
+    Fault(
+        "feature-gate-by-hand",
+        "cp1",
+        "true",  # there since "alpha-feature"
+        "apiserver-feature-gates",
+        ("kube-apiserver with no feature gate", "ContainerStopSignals=true"),
+    ),
+    Fault(
+        "feature-gate-off",
+        "cp1",
+        f"sed -i 's|^    - --profiling=false$|&\\n    - --feature-gates={ROTATION}=false|' {MANAGER}",
+        "controller-manager-serving-rotation",
+        (f"kube-controller-manager with {ROTATION}", f"{ROTATION}=false"),
+    ),
+    Fault(
+        "feature-gate-of-a-kubelet",
+        "w1",
+        "echo 'featureGates: {EventedPLEG: false, ContainerStopSignals: true}' >> /var/lib/kubelet/config.yaml",
+        "kubelet-feature-gates",
+        ("kubelet with no feature gate", "ContainerStopSignals=true, EventedPLEG=false"),
+    ),
+    Fault(
+        "alpha-feature-of-a-kubelet",
+        "w1",
+        "true",  # on since "feature-gate-of-a-kubelet"
+        "alpha-features-off",
+        ("kubelet says that no alpha feature is on", "ContainerStopSignals"),
     ),
     Fault(
         "process-owner",
@@ -507,9 +543,11 @@ SETTLE = {
     "cp1": f"""
 install -m 0600 /dev/null /etc/kharden/api/tokens.csv
 mv {DRAFT}/kube-apiserver.yaml /etc/kubernetes/manifests/kube-apiserver.yaml
+mv {MANAGER} /etc/kubernetes/manifests/kube-controller-manager.yaml
 pkill -KILL -x kube-apiserver  # it would wait for its watchers to go, for half a minute
 await() {{ timeout 90 sh -c "until $1; do sleep 0.3; done" || {{ echo "not in time: $1" >&2; exit 1; }}; }}
 await 'pgrep --full "^kube-apiserver .*--audit-log-maxage=7" > /dev/null'
+await 'pgrep --full "^kube-controller-manager .*--feature-gates={ROTATION}=false" > /dev/null'
 await '{KUBECTL} get --raw=/readyz > /dev/null 2>&1'
 """,
     "w1": """

@@ -197,11 +197,4 @@ CONTROLS = (
             ArgumentWithin(_API, "tls-cipher-suites", GCM_SUITES, presets=("stig",)),
         ),
     ),
-    Control(
-        "apiserver-feature-gates",
-        "The API server has no feature gate set by hand",
-        "medium",
-        CONTROL_PLANE,
-        (ArgumentAbsent(_API, ("feature-gates", "runtime-config")),),
-    ),
 )

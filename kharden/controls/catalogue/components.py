@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kharden.controls.catalogue.suites import ETCD_VERSIONS, GO_VERSIONS, STRONG_SUITES
 from kharden.controls.checks import (
     ArgumentAbsent,
     ArgumentEquals,
-    ArgumentLacks,
     ArgumentWithin,
     Check,
+    FeatureGateOn,
     ProcessOwner,
 )
 from kharden.controls.model import CONTROL_PLANE, Control, Severity
 
-_MANAGER = "kube-controller-manager"
+if TYPE_CHECKING:
+    from kharden.versions.gates import Component
+
+_MANAGER: Component = "kube-controller-manager"
 _SCHEDULER = "kube-scheduler"
 _ETCD = "etcd"
 _PKI = "/etc/kubernetes/pki"
@@ -64,7 +69,7 @@ CONTROLS = (
         "controller-manager-serving-rotation",
         "Rotation of kubelets' serving certificates is not switched off",
         "medium",
-        ArgumentLacks(_MANAGER, "feature-gates", ("RotateKubeletServerCertificate=false", "AllAlpha=true")),
+        FeatureGateOn(_MANAGER, "RotateKubeletServerCertificate"),
     ),
     _control(
         "controller-manager-tls",
@@ -91,12 +96,6 @@ CONTROLS = (
         "medium",
         ArgumentWithin(_SCHEDULER, "tls-min-version", GO_VERSIONS),
         ArgumentWithin(_SCHEDULER, "tls-cipher-suites", STRONG_SUITES),
-    ),
-    _control(
-        "scheduler-feature-gates",
-        "The scheduler has no feature gate set by hand, and no file that overrides its flags",
-        "medium",
-        ArgumentAbsent(_SCHEDULER, ("feature-gates", "config")),
     ),
     _control(
         "etcd-own-user",

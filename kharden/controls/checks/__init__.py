@@ -15,6 +15,13 @@ from kharden.controls.checks.behaviour import (
     Reach,
     SecretsNotAudited,
 )
+from kharden.controls.checks.gates import (
+    AlphaFeaturesOff,
+    FeatureGateOn,
+    FeatureGates,
+    KubeletAlphaFeaturesOff,
+    KubeletFeatureGates,
+)
 from kharden.controls.checks.node import (
     ArgumentAbsent,
     ArgumentAtLeast,
@@ -65,6 +72,11 @@ Check = (
     | ArgumentLacks
     | ArgumentWithin
     | ArgumentAtLeast
+    | FeatureGates
+    | KubeletFeatureGates
+    | FeatureGateOn
+    | AlphaFeaturesOff
+    | KubeletAlphaFeaturesOff
     | ProcessOwner
     | RunningPrograms
     | InstalledPrograms
@@ -106,6 +118,7 @@ Check = (
 )
 
 __all__ = [
+    "AlphaFeaturesOff",
     "ArgumentAbsent",
     "ArgumentAtLeast",
     "ArgumentContains",
@@ -119,6 +132,8 @@ __all__ = [
     "DefaultServiceAccounts",
     "DistinctAuthorities",
     "EncryptedAtRest",
+    "FeatureGateOn",
+    "FeatureGates",
     "FileAttributes",
     "FilesAbsent",
     "FirewallRules",
@@ -129,6 +144,8 @@ __all__ = [
     "JournalKept",
     "JournalSetting",
     "KubeconfigFile",
+    "KubeletAlphaFeaturesOff",
+    "KubeletFeatureGates",
     "KubeletSetting",
     "KubeletSettingWithin",
     "Listener",

@@ -14,6 +14,7 @@ from kharden.observe.collector import (
     api,
     audit,
     cluster,
+    features,
     files,
     firewall,
     journal,
@@ -63,6 +64,7 @@ def collect(request: dict[str, Any]) -> dict[str, Any]:
             "journal": _section(journal.journal),
             "sshd": _each(sshd.settings, request["sshd"]),
             "firewall": _section(firewall.rules, request["firewall"]),
+            "features": {name: _section(features.alpha_by_http, url) for name, url in request["features"].items()},
         }
         return looked_at | {name: future.result() for name, future in waiting.items()}
 
@@ -84,6 +86,15 @@ def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:
         return {
             "kubelets": {
                 name: _section(cluster.kubelet_settings, own, name, asked["settings"]) for name in asked["kubelets"]
+            },
+            "features": {"kube-apiserver": _section(features.alpha_by_api, own, "/metrics")}
+            | {
+                name: _section(features.alpha_by_api, own.on_loopback(port), "/metrics")
+                for name, port in asked["features"].items()
+            },
+            "kubelet_features": {
+                name: _section(features.alpha_by_api, own, f"/api/v1/nodes/{name}/proxy/metrics")
+                for name in asked["kubelets"]
             },
             "pods": {key: _section(cluster.try_pod, own, pod) for key, pod in asked["pods"].items()},
             "accounts": _section(cluster.default_accounts, own),

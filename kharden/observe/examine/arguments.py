@@ -29,14 +29,14 @@ _UNSET = "not set"
 
 def equals(check: ArgumentEquals, view: View) -> Iterator[Finding]:
     """Set once, to this."""
-    for values in _values(check.program, check.name, view):
+    for values in given(check.program, check.name, view):
         yield Finding(f"{check.program} --{check.name}={check.value}", _said(values), values == [check.value])
 
 
 def absent(check: ArgumentAbsent, view: View) -> Iterator[Finding]:
     """None of these is set."""
     for name in check.names:
-        for values in _values(check.program, name, view):
+        for values in given(check.program, name, view):
             yield Finding(f"{check.program} without --{name}", _said(values), not values)
 
 
@@ -45,21 +45,21 @@ def contains(check: ArgumentContains, view: View) -> Iterator[Finding]:
     planned = str(resolve(check.planned, view)).split(",") if check.planned else []
     items = tuple(dict.fromkeys((*check.items, *planned)))
     expected = f"{check.program} --{check.name} with {', '.join(items)}"
-    for values in _values(check.program, check.name, view):
+    for values in given(check.program, check.name, view):
         yield Finding(expected, _said(values), len(values) == 1 and set(items) <= set(_items(values)))
 
 
 def lacks(check: ArgumentLacks, view: View) -> Iterator[Finding]:
     """A list has none of these, or isn't given."""
     expected = f"{check.program} --{check.name} without {', '.join(item or 'an empty value' for item in check.items)}"
-    for values in _values(check.program, check.name, view):
+    for values in given(check.program, check.name, view):
         yield Finding(expected, _said(values), not set(check.items) & set(_items(values)))
 
 
 def within(check: ArgumentWithin, view: View) -> Iterator[Finding]:
     """A list has nothing else."""
     expected = f"{check.program} --{check.name} with nothing but {', '.join(check.items)}"
-    for values in _values(check.program, check.name, view):
+    for values in given(check.program, check.name, view):
         items = set(_items(values))
         yield Finding(expected, _said(values), len(values) == 1 and items <= set(check.items))
 
@@ -67,7 +67,7 @@ def within(check: ArgumentWithin, view: View) -> Iterator[Finding]:
 def at_least(check: ArgumentAtLeast, view: View) -> Iterator[Finding]:
     """A number is large enough."""
     least = max(check.least, int(resolve(check.planned, view)))
-    for values in _values(check.program, check.name, view):
+    for values in given(check.program, check.name, view):
         enough = len(values) == 1 and values[0].isdecimal() and int(values[0]) >= least
         yield Finding(f"{check.program} --{check.name} of at least {least}", _said(values), enough)
 
@@ -96,7 +96,8 @@ def flags(command_line: str) -> dict[str, list[str]]:
     return found
 
 
-def _values(program: str, name: str, view: View) -> Iterator[list[str]]:
+def given(program: str, name: str, view: View) -> Iterator[list[str]]:
+    """For each process of a program the values of one of its flags."""
     for process in _processes(program, view):
         yield flags(process.args).get(name, [])
 

@@ -36,7 +36,7 @@ _BY_POD_SECURITY = "violates PodSecurity"
 def kubelet_setting(check: KubeletSetting, view: View) -> Iterator[Finding]:
     """A setting of the running kubelet."""
     value = resolve(check.value, view) if isinstance(check.value, FromPlan) else check.value
-    found = _setting(check.path, view)
+    found = setting(check.path, view)
     observed = found[0] if found else check.absent
     said = str(observed) if found or check.absent is None else f"left out, which means {check.absent}"
     # JSON tells true from 1, Python's comparison doesn't.
@@ -46,7 +46,7 @@ def kubelet_setting(check: KubeletSetting, view: View) -> Iterator[Finding]:
 
 def kubelet_setting_within(check: KubeletSettingWithin, view: View) -> Iterator[Finding]:
     """A list of the running kubelet has nothing else."""
-    found = _setting(check.path, view)
+    found = setting(check.path, view)
     value = found[0] if found else []
     items = [str(item) for item in value] if isinstance(value, list) else [str(value)]
     allowed = str(resolve(check.items, view)).split(",") if isinstance(check.items, FromPlan) else check.items
@@ -55,7 +55,8 @@ def kubelet_setting_within(check: KubeletSettingWithin, view: View) -> Iterator[
     yield Finding(expected, ", ".join(items) or "not said", right)
 
 
-def _setting(path: tuple[str, ...], view: View) -> list[object]:
+def setting(path: tuple[str, ...], view: View) -> list[object]:
+    """What the node's kubelet says at this path; nothing where it says nothing."""
     asker = settings_asker(view.plan, view.node)
     told = view.snapshot.facts(asker.name).at("cluster", "kubelets", view.node.name)
     answers = dict(zip(settings_paths(), told.entries(), strict=False))

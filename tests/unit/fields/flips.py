@@ -41,6 +41,7 @@ FLIPS: dict[str, Any] = {
     "metadata.name": "other",
     "spec.preset": "stig",
     "spec.kubernetes.version": "1.35.8",
+    "spec.kubernetes.featureGates": {"SchedulerAsyncAPICalls": True},
     "spec.nodes": Flip({"spec.nodes[3]": _WORKER}),
     "spec.nodes[].name": "cp2",
     "spec.nodes[].address": "192.0.2.20",

@@ -27,6 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from kharden.observe.collector import journal, packages, processes
 from kharden.observe.collector.cluster import how_stored
+from kharden.observe.collector.features import alpha
 from kharden.observe.collector.processes import decode_address
 from kharden.observe.shipping import program
 
@@ -39,6 +40,7 @@ _NOTHING: dict[str, Any] = {
     **{name: [] for name in ("programs", "sysctls", "units")},
     "handshakes": {},
     "probes": {},
+    "features": {},
     "firewall": "kharden",
     "sshd": [],
     "from_here": {},
@@ -355,6 +357,29 @@ def test_what_is_stored_is_told_by_its_prefix_alone() -> None:
     assert _CANARY not in json.dumps(told)
 
 
+FEATURES = """\
+# TYPE kubernetes_feature_enabled gauge
+kubernetes_feature_enabled{name="B",stage="ALPHA"} 1
+kubernetes_feature_enabled{name="A",stage="ALPHA"} 1
+kubernetes_feature_enabled{name="Off",stage="ALPHA"} 0
+kubernetes_feature_enabled{name="Grown",stage="BETA"} 1
+kubernetes_feature_enabled{name="Done",stage=""} 1
+"""
+
+
+def test_alpha_features_of_a_program() -> None:
+    assert alpha(FEATURES) == ["A", "B"]
+    assert alpha(FEATURES.replace(" 1", " 0")) == []
+
+
+def test_metrics_without_features_are_no_proof() -> None:
+    with pytest.raises(RuntimeError, match="nothing about kubernetes_feature_enabled"):
+        alpha("# nothing of the kind\n")
+    with _serving() as port:
+        seen = _collect(features={"kube-proxy": f"http://127.0.0.1:{port}/metrics"})
+    assert "nothing about kubernetes_feature_enabled" in seen["features"]["kube-proxy"]["error"]
+
+
 def test_a_section_that_fails_leaves_the_others(tmp_path: Path) -> None:
     nowhere = {
         "api": {"host": "127.0.0.1", "port": 1, "kubeconfig": "/no/such"},
@@ -362,6 +387,7 @@ def test_a_section_that_fails_leaves_the_others(tmp_path: Path) -> None:
         "active": False,
         "kubelets": ["cp1"],
         "settings": [],
+        "features": {},
         "pods": {},
         "specs": [],
         "trials": {},

@@ -33,18 +33,8 @@ _DEVIATIONS: dict[str, dict[str, Any]] = yaml.safe_load(
 _IDS = [entry.id for entry in CONTROLS]
 _SECTIONS = (
     *("files", "folders", "digests", "certificates", "kubeconfigs", "processes", "sockets", "sysctls", "units"),
-    *(
-        "handshakes",
-        "probes",
-        "cluster",
-        "firewall",
-        "from_here",
-        "from_pod",
-        "policies",
-        "sshd",
-        "packaged",
-        "journal",
-    ),
+    *("handshakes", "probes", "cluster", "features", "firewall", "from_here", "from_pod", "policies"),
+    *("sshd", "packaged", "journal"),
 )
 
 
