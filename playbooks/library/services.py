@@ -65,6 +65,12 @@ options:
     description: The file of rules that kharden-firewall.service loads. It is loaded again where others are in force.
     type: path
     default: /etc/nftables.d/kharden.nft
+  kernel:
+    description:
+      - Whether kernel parameters and modules are looked at. Of several tasks for a node one does, so that what differs
+        is told once.
+    type: bool
+    default: true
   manifests:
     description: The folder of static pod manifests. A pod's own manifest says how to probe it.
     type: path
@@ -126,6 +132,7 @@ ARGUMENTS = {
     "restarts": {"type": "list", "elements": "str", "default": []},
     "pending": {"type": "path", "default": restarts.PENDING},
     "firewall": {"type": "path", "default": firewall.RULES},
+    "kernel": {"type": "bool", "default": True},
     "manifests": {"type": "path", "default": static_pods.MANIFESTS},
     "steady": {"type": "float", "default": 2.0},
     "timeout": {"type": "int", "default": 180},
@@ -151,7 +158,8 @@ class Services:
 
     def run(self) -> None:
         """Do everything, what others depend on first."""
-        self._kernel()
+        if self.params["kernel"]:
+            self._kernel()
         self._reload()
         self._firewall()
         self._units()

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-# A cluster of each other version, Debian release or families takes minutes: only `invoke test --all` asks for them.
-_ONLY_ALL = ["test_debians.py", "test_families.py", "test_versions.py"]
+# Clusters of each other version, Debian release, network and family take minutes: only `invoke test --all` asks for them.
+_ONLY_ALL = ["test_debians.py", "test_families.py", "test_network.py", "test_versions.py"]
 collect_ignore = [] if os.environ.get("KHARDEN_ALL") == "1" else _ONLY_ALL
 
 

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.e2e import pods
 from tests.unit.render.programs import found
 
 if TYPE_CHECKING:
@@ -179,37 +180,6 @@ def test_both_nodes_are_ready_and_run_what_was_asked_for(node: Run) -> None:
     assert found == {"cp1": ("v1.36.3", "True"), "w1": ("v1.36.3", "True")}
 
 
-PODS = """
-apiVersion: v1
-kind: List
-items:
-  - apiVersion: v1
-    kind: Service
-    metadata: {name: web, namespace: default}
-    spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
-  - &pod
-    apiVersion: v1
-    kind: Pod
-    metadata: {name: web, namespace: default, labels: {app: web}}
-    spec: &spec
-      nodeName: w1
-      automountServiceAccountToken: false
-      tolerations: [{operator: Exists}]
-      terminationGracePeriodSeconds: 1
-      securityContext: {runAsNonRoot: true, runAsUser: 65535, seccompProfile: {type: RuntimeDefault}}
-      containers:
-        - name: pause
-          image: PAUSE
-          imagePullPolicy: IfNotPresent
-          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-  - <<: *pod
-    metadata: {name: client, namespace: default}
-    spec: {<<: *spec, nodeName: cp1}
-"""
-
-# Finds a process of the pod by its control group and enters its network; so no image of our own is needed in the pod.
-ENTER = "nsenter --net --target $(grep -lE 'pod{uid}' /proc/[0-9]*/cgroup | head -1 | cut -d/ -f3) -- "
-
 RESOLVE_AND_FETCH = """
 import socket, struct, sys, urllib.request
 dns, name = sys.argv[1:]
@@ -224,30 +194,21 @@ print(address, urllib.request.urlopen(f"http://{address}/", timeout=5).read().de
 """
 
 
-def pause_image(node: Run) -> str:
-    """The one image that every node has and that does nothing."""
-    return next(
-        str(name)
-        for item in kubernetes(node, "get nodes")["items"]
-        for image in item["status"]["images"]
-        for name in image["names"]
-        if "/pause:" in name
-    )
-
-
 def test_a_pod_resolves_a_service_and_reaches_a_pod_of_the_other_node(
     node: Run,
 ) -> None:
-    node("cp1", f"{KUBECTL} apply --filename=-", text=PODS.replace("PAUSE", pause_image(node)))
+    image = pods.pause_image(kubernetes(node, "get nodes"))
+    wanted = (pods.service("web"), pods.pod("web", "w1", image), pods.pod("client", "cp1", image))
+    node("cp1", f"{KUBECTL} apply --filename=-", text=pods.several(*wanted))
     node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web pod/client --timeout=60s")
     web, client = (kubernetes(node, f"get pod {name}") for name in ("web", "client"))
-    server = ENTER.format(uid=web["metadata"]["uid"].replace("-", "[-_]"))
+    server = pods.enter(web)
     node(
         "w1",
         "mkdir -p /run/web && echo -n hello-from-w1 > /run/web/index.html && "
         f"systemd-run --quiet --unit=web {server} python3 -m http.server --directory /run/web 8080",
     )
-    entered = ENTER.format(uid=client["metadata"]["uid"].replace("-", "[-_]"))
+    entered = pods.enter(client)
     expected = kubernetes(node, "get service web")["spec"]["clusterIP"]
     seen: list[str] = []
 
@@ -284,28 +245,6 @@ def test_a_node_is_reached_the_way_that_its_spec_names_and_no_other(site: Path, 
     assert all(":22 " in line for line in there.splitlines() if "LISTEN" in line)
 
 
-PUBLISHED = """
-apiVersion: v1
-kind: List
-items:
-  - apiVersion: v1
-    kind: Service
-    metadata: {name: web, namespace: default}
-    spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]}
-  - apiVersion: v1
-    kind: Pod
-    metadata: {name: web, namespace: default, labels: {app: web}}
-    spec:
-      nodeName: w1
-      automountServiceAccountToken: false
-      terminationGracePeriodSeconds: 1
-      securityContext: {runAsNonRoot: true, runAsUser: 65535, seccompProfile: {type: RuntimeDefault}}
-      containers:
-        - name: pause
-          image: PAUSE
-          imagePullPolicy: IfNotPresent
-          securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-"""
 METADATA = "169.254.169.254"
 
 
@@ -321,9 +260,11 @@ def connects(host: str, port: int) -> bool:
 @pytest.fixture
 def published(node: Run) -> Iterator[str]:
     """A service on a NodePort of every node, with a pod of w1 behind it; how to enter that pod's network."""
-    node("cp1", f"{KUBECTL} apply --filename=-", text=PUBLISHED.replace("PAUSE", pause_image(node)))
+    image = pods.pause_image(kubernetes(node, "get nodes"))
+    wanted = (pods.service("web", node_port=30080), pods.pod("web", "w1", image))
+    node("cp1", f"{KUBECTL} apply --filename=-", text=pods.several(*wanted))
     node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web --timeout=60s")
-    enter = ENTER.format(uid=kubernetes(node, "get pod web")["metadata"]["uid"].replace("-", "[-_]"))
+    enter = pods.enter(kubernetes(node, "get pod web"))
     node("w1", f"systemd-run --quiet --unit=web {enter} python3 -m http.server --directory /run 8080")
     yield enter
     node("w1", "systemctl stop web")
@@ -600,6 +541,15 @@ def test_a_change_by_hand_is_found_and_repaired(
     assert "nothing to change" in kharden("plan").stdout
     kharden("verify")
     assert verdicts(site)[control] == "pass"
+
+
+def test_what_differs_is_told_once(kharden: Run, node: Run) -> None:
+    """Several tasks of a node look at its units; one looks at its kernel."""
+    name = "net.ipv4.conf.all.accept_redirects"
+    node("w1", f"sysctl --quiet --write {name}=1")
+    assert kharden("plan", status=2).stdout.count("/accept_redirects") == 1
+    kharden("apply", "--yes")
+    assert node("w1", f"sysctl --values {name}").stdout == "0\n"
 
 
 def newer_python() -> str | None:
