@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kharden.controls.checks import MetadataUnreached, Reach
-    from kharden.plan.model import ClusterPlan, IPAddress, NodePlan
+    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.spec.types import IPAddress
 
 # In a snapshot the place of what the machine saw on which verify runs; no node can be called so.
 CONTROLLER = "the controller"

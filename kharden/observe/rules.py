@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kharden.plan.firewall import Place
-    from kharden.plan.model import ClusterPlan, IPNetwork, NodePlan
+    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.spec.types import IPNetwork
 
 TABLE = "kharden"
 _IP: dict[Family, str] = {4: "ip", 6: "ip6"}

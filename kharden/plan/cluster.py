@@ -13,8 +13,6 @@ from kharden.plan.model import (
     ArtifactsPlan,
     AuthorityPlan,
     ClusterPlan,
-    IPAddress,
-    IPNetwork,
     JumpHostPlan,
     NetworkPlan,
     NetworkPort,
@@ -30,6 +28,7 @@ from kharden.spec.network_rules import NODE_MASK
 if TYPE_CHECKING:
     from kharden.plan.facts import LabFacts
     from kharden.spec.model import Cluster, JumpHost, NetworkSection, Node, Spec, Ssh
+    from kharden.spec.types import IPAddress, IPNetwork
 
 # systemd's LimitNOFILE of containerd's own unit is infinity; this bound keeps programs that walk all descriptors quick.
 _FILE_LIMIT = 1048576

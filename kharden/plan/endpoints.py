@@ -7,7 +7,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kharden.plan.model import ClusterPlan, IPAddress, NodePlan
+    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.spec.types import IPAddress
 
 LOCAL_BALANCER_HOST = "127.0.0.1"
 LOCAL_BALANCER_PORT = 7443

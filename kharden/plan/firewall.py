@@ -16,7 +16,8 @@ from kharden.plan.endpoints import API_PORT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kharden.plan.model import ClusterPlan, IPAddress, IPNetwork, NodePlan
+    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.spec.types import IPAddress, IPNetwork
 
 Family = Literal[4, 6]
 Protocol = Literal["tcp", "udp", "sctp"]

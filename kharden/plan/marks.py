@@ -8,9 +8,9 @@ from kharden.plan.objects import CONTROL_PLANE_TAINT, Block, FlowPlan, LimitsPla
 from kharden.spec.object_rules import METADATA
 
 if TYPE_CHECKING:
-    from kharden.plan.objects import IPNetwork
     from kharden.spec.model import Node, Spec
     from kharden.spec.namespaces import Flow, Limits, Namespace
+    from kharden.spec.types import IPNetwork
 
 ZONE = "topology.kubernetes.io/zone"
 _ROLE = "node-role.kubernetes.io"

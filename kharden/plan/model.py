@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Literal
 
 from kharden.plan.objects import NamespacePlan, TaintPlan  # noqa: TC001  # pydantic reads it at run time
+from kharden.spec.types import IPAddress, IPNetwork  # noqa: TC001  # as above
 from kharden.versions.contract import Contract
 from kharden.versions.gates import known_to
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from kharden.spec.presets import Preset
     from kharden.versions.gates import Component
 
-IPAddress = IPv4Address | IPv6Address
-IPNetwork = IPv4Network | IPv6Network
 Role = Literal["control-plane", "worker"]
 Architecture = Literal["amd64", "arm64"]
 

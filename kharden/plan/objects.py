@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
-IPNetwork = IPv4Network | IPv6Network
+from kharden.spec.types import IPNetwork  # noqa: TC001  # pydantic reads it at run time
 
 # The group of people with a certificate of an hour; bound to cluster-admin.
 ADMINISTRATORS = "kharden:administrators"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from kharden.plan.firewall import Family, Opening, Place
-    from kharden.plan.model import ClusterPlan, IPNetwork, NodePlan
+    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.spec.types import IPNetwork
 
     Rows = list[dict[str, object]]
 

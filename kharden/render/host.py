@@ -11,7 +11,8 @@ from kharden.render.firewall import firewall_files
 from kharden.render.text import render
 
 if TYPE_CHECKING:
-    from kharden.plan.model import ClusterPlan, IPNetwork, NodePlan
+    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.spec.types import IPNetwork
 
 # The balancer's own copy: /etc/kubernetes/pki/ca.crt is not there before a worker has joined.
 _BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kharden.controls.checks import FirewallRules, MetadataUnreached, Reach, ServiceTables
     from kharden.observe.attempts import Attempt
     from kharden.observe.examine.view import View
-    from kharden.plan.model import IPNetwork
+    from kharden.spec.types import IPNetwork
 
 _DROPPED = ("no answer", "unreachable")
 # Where somebody listens, and where nobody does behind an open port.

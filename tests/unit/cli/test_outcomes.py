@@ -241,6 +241,23 @@ def test_a_chain_that_ends_with_apply_asks_before_it_builds(
     assert host == ["checked"]
 
 
+@pytest.mark.parametrize("named", [["--cluster", "apply"], ["--cluster=apply"]])
+def test_a_cluster_with_a_tasks_name_makes_no_chain(
+    site: Site, host: list[str], monkeypatch: pytest.MonkeyPatch, named: list[str]
+) -> None:
+    site.add("apply", lab_text(FOUR))
+    rendered: list[str] = []
+
+    def render(place: commands.Place, *_arguments: object, **_options: object) -> commands.Rendered:
+        rendered.append(place.cluster)
+        return commands.Rendered(place.build, (), ())
+
+    monkeypatch.setattr("sys.argv", ["kharden", "render", *named])
+    monkeypatch.setattr(commands, "render", render)
+    assert run(site, "render", cluster="apply") == 0
+    assert (rendered, host) == (["apply"], [])
+
+
 def test_a_lab_of_another_family_is_refused(site: Site) -> None:
     site.add("a", lab_text(SIX))
     with pytest.raises(InputError, match="lab nodes have IPv4 addresses"):

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kharden.pki.material import KeyedCertificate
-    from kharden.plan.model import ClusterPlan, IPAddress
+    from kharden.plan.model import ClusterPlan
+    from kharden.spec.types import IPAddress
     from tests.unit.pki.conftest import MakePlan
 
 # Name: issuer, subject, extended usages: from kubeadm 1.36's certlist.go and kubeconfig.go.

@@ -16,7 +16,8 @@ from kharden.spec.load import load
 from .planner import NETWORKS, host_key
 
 if TYPE_CHECKING:
-    from kharden.plan.model import ClusterPlan, IPNetwork
+    from kharden.plan.model import ClusterPlan
+    from kharden.spec.types import IPNetwork
 
     from .planner import Planner
 
