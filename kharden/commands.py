@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from importlib import metadata
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ from kharden.render.pinned import read_network
 from kharden.report import Report, judge
 from kharden.report import write as write_report
 from kharden.seal import load_or_create_identity
-from kharden.spec.load import load as load_spec
+from kharden.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,38 +36,11 @@ if TYPE_CHECKING:
 
     from kharden.apply.runner import ApplyResult
     from kharden.observe.host_keys import HostKey
+    from kharden.place import Place
     from kharden.plan.model import ClusterPlan
     from kharden.progress import Reporter
     from kharden.spec.load import Loaded
     from kharden.spec.model import Cluster
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a cluster's files lie: below a checkout, or below the folder in which `kharden` was started."""
-
-    root: Path
-    cluster: str
-
-    @property
-    def spec(self) -> Path:
-        """The hand-written file."""
-        return self.root / "inventories" / self.cluster / "cluster.yaml"
-
-    @property
-    def secrets(self) -> Path:
-        """The folder of the sealed stores."""
-        return self.spec.parent / "secrets"
-
-    @property
-    def build(self) -> Path:
-        """The folder of everything rendered."""
-        return self.root / "build" / self.cluster
-
-    @property
-    def evidence(self) -> Path:
-        """The folder of reports."""
-        return self.root / "evidence" / self.cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +50,6 @@ class Rendered:
     folder: Path
     changed: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def validate(place: Place, now: datetime | None = None, *, pinned: bool = True) -> Loaded:
-    """Check cluster.yaml alone; with `now` also that no waiver that it needs has expired.
-
-    What is rendered has been judged with its time. Applying that, and looking at it, needs no time: an expired waiver
-    must neither keep a cluster from being repaired nor hide what `verify` finds. Without `pinned`, host keys may still
-    be missing.
-
-    Raises:
-        SpecError: it has problems; all of them are listed.
-    """
-    if not place.spec.parent.is_dir():
-        known = sorted(path.parent.name for path in place.root.glob("inventories/*/cluster.yaml"))
-        raise InputError(
-            f"inventories/{place.cluster}: there is no such cluster", remedy=f"known ones: {', '.join(known) or 'none'}"
-        )
-    return load_spec(place.spec, now, pinned=pinned)
 
 
 def make_plan(place: Place, now: datetime | None = None) -> ClusterPlan:
@@ -328,8 +282,3 @@ def next_steps(place: Place, program: str) -> str:
     if spec.lab is not None:
         steps.append(f"      {program} lab.shell NODE {name}, {program} lab.down {name}")
     return "\n".join(steps)
-
-
-def version() -> str:
-    """The product's version."""
-    return metadata.version("kharden")

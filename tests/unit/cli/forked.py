@@ -13,7 +13,11 @@ import tempfile
 import traceback
 from typing import NoReturn
 
+from kharden import commands, personal, supply
 from kharden.cli import main
+
+# What the tasks import when they run.
+IMPORTED = (commands, personal, supply)
 
 
 def become(arguments: list[str], environment: dict[str, str], folder: str, outputs: tuple[int, int]) -> NoReturn:

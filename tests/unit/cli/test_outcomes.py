@@ -16,7 +16,9 @@ from kharden import lab as lab_nodes
 from kharden.apply.runner import ApplyResult, Change
 from kharden.errors import InputError, RefusedError, RemoteError
 from kharden.lab import HostChange
+from kharden.place import Place
 from kharden.progress import Reporter
+from kharden.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -195,7 +197,7 @@ def test_nothing_on_this_machine_is_changed_before_somebody_agreed(site: Site, h
         return False
 
     with pytest.raises(RefusedError, match="nobody agreed to the changes on this machine: add --yes"):
-        commands.agree_to_lab(commands.Place(site.root, "a"), refuse)
+        commands.agree_to_lab(Place(site.root, "a"), refuse)
     assert host == ["checked"]
     assert "khlab-a" in asked[0][0]
 
@@ -218,13 +220,13 @@ def test_a_machine_that_stays_as_it_is_is_nobodys_question(
     def ask(_changes: Sequence[str]) -> bool:
         pytest.fail("somebody was asked")
 
-    assert commands.agree_to_lab(commands.Place(site.root, "a"), ask)
+    assert commands.agree_to_lab(Place(site.root, "a"), ask)
     assert host == ["checked"]
 
 
 def test_real_machines_are_not_started(site: Site, host: list[str]) -> None:
     site.add("a")
-    place = commands.Place(site.root, "a")
+    place = Place(site.root, "a")
     assert not commands.agree_to_lab(place, lambda _changes: True)
     commands.bring_up_lab(place, silent())
     assert host == []
@@ -248,7 +250,7 @@ def test_a_cluster_with_a_tasks_name_makes_no_chain(
     site.add("apply", lab_text(FOUR))
     rendered: list[str] = []
 
-    def render(place: commands.Place, *_arguments: object, **_options: object) -> commands.Rendered:
+    def render(place: Place, *_arguments: object, **_options: object) -> commands.Rendered:
         rendered.append(place.cluster)
         return commands.Rendered(place.build, (), ())
 
@@ -261,7 +263,7 @@ def test_a_cluster_with_a_tasks_name_makes_no_chain(
 def test_a_lab_of_another_family_is_refused(site: Site) -> None:
     site.add("a", lab_text(SIX))
     with pytest.raises(InputError, match="lab nodes have IPv4 addresses"):
-        commands.lab_of(commands.validate(commands.Place(site.root, "a")))
+        commands.lab_of(validate(Place(site.root, "a")))
 
 
 def silent() -> Reporter:

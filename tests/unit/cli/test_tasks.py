@@ -10,6 +10,7 @@ import pytest
 
 import tasks
 from kharden import cli
+from kharden.cli.site import named_in_chain
 from kharden.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def test_every_task_can_be_told_its_cluster(name: str) -> None:
     ],
 )
 def test_the_cluster_of_a_chain(arguments: list[str], named: str | None) -> None:
-    assert cli._named_in_chain(arguments) == named  # noqa: SLF001  # the rule alone is meant
+    assert named_in_chain(arguments) == named
 
 
 @pytest.mark.parametrize(
@@ -77,4 +78,4 @@ def test_the_cluster_of_a_chain(arguments: list[str], named: str | None) -> None
 )
 def test_a_chain_of_two_clusters_is_refused(arguments: list[str]) -> None:
     with pytest.raises(InputError):
-        cli._named_in_chain(arguments)  # noqa: SLF001  # as above
+        named_in_chain(arguments)
