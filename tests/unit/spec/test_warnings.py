@@ -8,14 +8,21 @@ from kharden.spec.model import Cluster
 from kharden.spec.warnings import warned
 
 
-def messages(*zones: str | None, workers: tuple[str | None, ...] = ()) -> list[tuple[str, str]]:
+def messages(
+    *zones: str | None, workers: tuple[str | None, ...] = (), gates: dict[str, bool] | None = None
+) -> list[tuple[str, str]]:
     roles = [("control-plane", zone) for zone in zones] + [("worker", zone) for zone in workers]
     nodes = tuple(
         {"name": f"n{i}", "address": f"10.0.0.{i + 2}", "role": role} | ({"zone": zone} if zone else {})
         for i, (role, zone) in enumerate(roles)
     )
     network = {"nodeCIDRs": ("10.0.0.0/16",), "podCIDRs": ("10.64.0.0/11",), "serviceCIDRs": ("10.1.0.0/16",)}
-    spec = {"kubernetes": {"version": "1.36.3"}, "nodes": nodes, "network": network, "lab": {}}
+    spec = {
+        "kubernetes": {"version": "1.36.3", "featureGates": gates or {}},
+        "nodes": nodes,
+        "network": network,
+        "lab": {},
+    }
     document = {"apiVersion": "kharden.dev/v1", "kind": "Cluster", "metadata": {"name": "c"}, "spec": spec}
     return [(str(one.path[2:]), one.message) for one in warned(Cluster.model_validate(document))]
 
@@ -45,3 +52,10 @@ def test_zones_that_nobody_wrote_down(zones: tuple[str | None, ...], how_many: s
 
 def test_one_control_plane_among_nodes_with_zones() -> None:
     assert len(messages(None, workers=("a",))) == 1
+
+
+def test_a_gate_that_goes() -> None:
+    stays, goes = "SchedulerAsyncAPICalls", "StorageNamespaceIndex"
+    assert messages(None, gates={stays: True, goes: True}) == [
+        ("('featureGates', 'StorageNamespaceIndex')", "this gate is on its way out in 1.36")
+    ]
