@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
-    from playbooks.module_utils.kharden import files, firewall, kernel, restarts, static_pods, units
+    from collections.abc import Sequence
+
+    from playbooks.module_utils.kharden import files, firewall, kernel, restarts, static_pods, units, way_back
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import files, firewall, kernel, restarts, static_pods, units
+    from ansible.module_utils.kharden import files, firewall, kernel, restarts, static_pods, units, way_back
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -26,6 +28,9 @@ description:
     process that answers the pod's probe.
   - What was seen to have restarted is struck off the list that C(converge) keeps on the node.
   - Kernel parameters, modules and the firewall's rules are compared each time, so what was set by hand is put right.
+  - A change of the firewall or of sshd could lock everybody out. It comes first and alone, with a timer that takes it
+    back after a minute, and is told by C(unconfirmed). A run with O(way_in=proven) after a new login keeps it and does
+    the rest, one with O(way_in=lost) takes it back at once.
 version_added: "0.1.0"
 author:
   - The kharden authors
@@ -75,6 +80,11 @@ options:
     description: The folder of static pod manifests. A pod's own manifest says how to probe it.
     type: path
     default: /etc/kubernetes/manifests
+  way_in:
+    description: What is known of the change that an earlier run left unconfirmed.
+    type: str
+    choices: [unknown, proven, lost]
+    default: unknown
   steady:
     description: Seconds that a unit must stay up after its start or restart.
     type: float
@@ -108,6 +118,10 @@ actions:
   type: list
   elements: dict
   sample: [{action: restart, name: containerd.service}]
+unconfirmed:
+  description: The firewall or sshd was changed and nothing else done; it is taken back unless a next run confirms it.
+  returned: always
+  type: bool
 restarted:
   description:
     - What was seen to have restarted. For units the times are microseconds since boot, for static pods the start of the
@@ -134,12 +148,15 @@ ARGUMENTS = {
     "firewall": {"type": "path", "default": firewall.RULES},
     "kernel": {"type": "bool", "default": True},
     "manifests": {"type": "path", "default": static_pods.MANIFESTS},
+    "way_in": {"type": "str", "choices": ["unknown", "proven", "lost"], "default": "unknown"},
     "steady": {"type": "float", "default": 2.0},
     "timeout": {"type": "int", "default": 180},
 }
 _RUNS_AT_BOOT = frozenset(
     {"enabled", "enabled-runtime", "static", "indirect", "generated", "transient", "alias", "linked"}
 )
+# Units that decide who gets in.
+_DECIDES = (firewall.UNIT, way_back.SSHD)
 
 
 class Services:
@@ -153,15 +170,25 @@ class Services:
         self.asked: list[str] = list(dict.fromkeys(params["restarts"]))
         self.actions: list[dict[str, str]] = []
         self.restarted: list[dict[str, Any]] = []
+        self.unconfirmed = False
         if wrong := [name for name in (*self.wanted, *self.asked) if not restarts.is_restart(name)]:
             raise NodeError(f"{wrong[0]!r}: is neither a unit's full name nor another thing that restarts: correct it")
 
     def run(self) -> None:
-        """Do everything, what others depend on first."""
+        """Do everything, what others depend on first; where that could be the way in, nothing more than that."""
+        if self.params["way_in"] == "lost":
+            way_back.take()
+            return
+        if self.params["way_in"] == "proven":
+            way_back.confirm()
+            self.asked = [name for name in self.asked if name not in _DECIDES]
         if self.params["kernel"]:
             self._kernel()
         self._reload()
         self._firewall()
+        self._way_in()
+        if self.unconfirmed:
+            return
         self._units()
         for name in self.asked:
             if name.startswith(restarts.STATIC_POD):
@@ -203,17 +230,36 @@ class Services:
         if firewall.UNIT in self.wanted and not asked and firewall.differs(self.params["firewall"]):
             self.asked.append(firewall.UNIT)
 
+    def _way_in(self) -> None:
+        """What decides who gets in, before anything else and with a way back."""
+        decisive = [name for name in _DECIDES if name in self.wanted or name in self.asked]
+        before = units.show(decisive)
+        due = [name for name in decisive if self._is_due(before[name])]
+        if due and not self.plan:
+            way_back.prepare(sshd=way_back.SSHD in due)
+            self._run_units(decisive)
+            self.unconfirmed = True
+
+    def _is_due(self, unit: units.Unit) -> bool:
+        started = self.wanted.get(unit.name, {}).get("state") == "started"
+        return unit.name in self.asked if unit.runs else started
+
     def _units(self) -> None:
-        asked = [name for name in self.asked if _is_unit(name)]
-        before = units.show([*self.wanted, *asked])
-        for name in self.wanted:
+        self._run_units([*self.wanted, *(name for name in self.asked if _is_unit(name))])
+
+    def _run_units(self, names: Sequence[str]) -> None:
+        before = units.show(names)
+        wanted = [name for name in before if name in self.wanted]
+        for name in wanted:
             self._enable(before[name])
         acted = [name for name, unit in before.items() if self._start_or_restart(unit)]
-        keep = [name for name, unit in self.wanted.items() if unit["state"] == "started"]
+        keep = [name for name in wanted if self.wanted[name]["state"] == "started"]
         if not self.plan:
             after = units.settle(list(dict.fromkeys([*keep, *acted])), self.params["steady"], self.timeout)
             self._note(acted, before, after)
-        self._done(*asked)
+        done = [name for name in self.asked if name in before]
+        self._done(*done)
+        self.asked = [name for name in self.asked if name not in done]
 
     def _enable(self, unit: units.Unit) -> None:
         enabled = self.wanted[unit.name]["enabled"]
@@ -288,7 +334,12 @@ def main() -> None:
             services.run()
     except NodeError as error:
         module.fail_json(msg=error.message, actions=done, **error.details)
-    module.exit_json(changed=bool(services.actions), actions=services.actions, restarted=services.restarted)
+    module.exit_json(
+        changed=bool(services.actions),
+        actions=services.actions,
+        restarted=services.restarted,
+        unconfirmed=services.unconfirmed,
+    )
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
     udp.sendto(query, (dns, 53))
     answer = udp.recv(512)
 address = socket.inet_ntoa(answer[-4:])
-print(address, urllib.request.urlopen(f"http://{address}/", timeout=5).read().decode())
+print(address, urllib.request.urlopen(f"http://{address}/", timeout=30).read().decode())
 """
 
 
@@ -200,7 +200,7 @@ def test_a_pod_resolves_a_service_and_reaches_a_pod_of_the_other_node(
     image = pods.pause_image(kubernetes(node, "get nodes"))
     wanted = (pods.service("web"), pods.pod("web", "w1", image), pods.pod("client", "cp1", image))
     node("cp1", f"{KUBECTL} apply --filename=-", text=pods.several(*wanted))
-    node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web pod/client --timeout=60s")
+    node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web pod/client --timeout=240s")
     web, client = (kubernetes(node, f"get pod {name}") for name in ("web", "client"))
     server = pods.enter(web)
     node(
@@ -263,7 +263,7 @@ def published(node: Run) -> Iterator[str]:
     image = pods.pause_image(kubernetes(node, "get nodes"))
     wanted = (pods.service("web", node_port=30080), pods.pod("web", "w1", image))
     node("cp1", f"{KUBECTL} apply --filename=-", text=pods.several(*wanted))
-    node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web --timeout=60s")
+    node("cp1", f"{KUBECTL} wait --for=condition=Ready pod/web --timeout=240s")
     enter = pods.enter(kubernetes(node, "get pod web"))
     node("w1", f"systemd-run --quiet --unit=web {enter} python3 -m http.server --directory /run 8080")
     yield enter
@@ -281,7 +281,7 @@ def test_a_node_port_is_reached_from_where_it_may_be(site: Path, kharden: Run, n
     for address in ("10.81.0.11", "10.81.0.21"):
         assert not connects(address, 30080)
         # Between nodes it is open, so what is missing from outside is the way and not the service.
-        node("cp1", f"timeout 60 bash -c 'until echo > /dev/tcp/{address}/30080; do sleep 0.5; done' 2> /dev/null")
+        node("cp1", f"timeout 240 bash -c 'until echo > /dev/tcp/{address}/30080; do sleep 0.5; done' 2> /dev/null")
     service_rules = [node(name, SERVICE_RULES).stdout for name in ("cp1", "w1")]
     opened = text.replace("access: {ssh: ", "access: {nodePorts: [10.81.0.1/32], ssh: ")
     assert opened != text
@@ -343,10 +343,10 @@ def test_a_person_reaches_the_api_for_an_hour_at_most_and_until_that_is_revoked(
     site: Path, kharden: Run, node: Run
 ) -> None:
     path = site / "jane.kubeconfig"
-    kubectl = [found()["kubectl"], "--kubeconfig", str(path), "--request-timeout=10s"]
+    kubectl = [found()["kubectl"], "--kubeconfig", str(path), "--request-timeout=60s"]
 
     def asked(*arguments: str) -> str:
-        done = subprocess.run([*kubectl, *arguments], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([*kubectl, *arguments], capture_output=True, text=True, check=False, timeout=240)
         return done.stdout + done.stderr
 
     def given(*arguments: str) -> None:

@@ -336,7 +336,7 @@ FAULTS = (
         "service-tables",
         ("table ip kube-proxy", "missing"),
         "pkill -KILL -x kube-proxy; "
-        "timeout 90 sh -c 'until nft list chain ip kube-proxy services 2> /dev/null; do sleep 0.5; done'",
+        "timeout 240 sh -c 'until nft list chain ip kube-proxy services 2> /dev/null; do sleep 0.5; done'",
     ),
     # Certificates and trust.
     Fault(
@@ -545,14 +545,14 @@ install -m 0600 /dev/null /etc/kharden/api/tokens.csv
 mv {DRAFT}/kube-apiserver.yaml /etc/kubernetes/manifests/kube-apiserver.yaml
 mv {MANAGER} /etc/kubernetes/manifests/kube-controller-manager.yaml
 pkill -KILL -x kube-apiserver  # it would wait for its watchers to go, for half a minute
-await() {{ timeout 90 sh -c "until $1; do sleep 0.3; done" || {{ echo "not in time: $1" >&2; exit 1; }}; }}
+await() {{ timeout 240 sh -c "until $1; do sleep 0.3; done" || {{ echo "not in time: $1" >&2; exit 1; }}; }}
 await 'pgrep --full "^kube-apiserver .*--audit-log-maxage=7" > /dev/null'
 await 'pgrep --full "^kube-controller-manager .*--feature-gates={ROTATION}=false" > /dev/null'
 await '{KUBECTL} get --raw=/readyz > /dev/null 2>&1'
 """,
     "w1": """
 systemctl restart kubelet
-timeout 60 sh -c "until ss --listening --tcp --numeric | grep --quiet :10255; do sleep 0.3; done"
+timeout 240 sh -c "until ss --listening --tcp --numeric | grep --quiet :10255; do sleep 0.3; done"
 """,
 }
 

@@ -16,8 +16,8 @@ from .units import run
 UNIT = "kharden-firewall.service"
 RULES = "/etc/nftables.d/kharden.nft"
 # The script is fixed; the file's name comes as its argument.
-_LIST = ("nft", "--stateless", "list", "table", "inet", "kharden")
-_ELSEWHERE = ("unshare", "--net", "sh", "-c", f'nft --file "$1" && exec {" ".join(_LIST)}', "sh")
+LIST = ("nft", "--stateless", "list", "table", "inet", "kharden")
+_ELSEWHERE = ("unshare", "--net", "sh", "-c", f'nft --file "$1" && exec {" ".join(LIST)}', "sh")
 _SECONDS = 60
 
 
@@ -32,5 +32,5 @@ def differs(rules: str = RULES) -> bool:
     status, wanted = run([*_ELSEWHERE, rules], _SECONDS)
     if status:
         raise NodeError(f"{rules}: nft doesn't take it ({' '.join(wanted.split())[:200]}): apply the files again")
-    status, found = run(_LIST, _SECONDS)
+    status, found = run(LIST, _SECONDS)
     return bool(status) or found != wanted
