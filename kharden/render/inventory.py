@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from kharden.plan.endpoints import API_PORT
+from kharden.plan.endpoints import API_PORT, bracketed
 from kharden.plan.firewall import ETCD_CLIENT_PORT, ETCD_PEER_PORT, KUBELET_PORT, members
 from kharden.render.kubeadm import PATCHES
 
@@ -70,6 +70,7 @@ def inventory(plan: ClusterPlan, nodes: tuple[NodeFiles, ...], manifests: tuple[
                 "kharden_manifests": list(manifests),
                 "kharden_network_routed": plan.network.routed,
                 "kharden_network_brought": plan.network.brought,
+                "kharden_peers": [_peer(node) for node in plan.control_planes],
                 "kharden_serving": [_serving(node) for node in plan.nodes],
             },
         }
@@ -138,6 +139,13 @@ def _authorities(files: NodeFiles) -> dict[str, str]:
 def _serving(node: NodePlan) -> dict[str, Any]:
     """Whose serving certificate may be approved, and for which names."""
     return {"name": node.name, "addresses": [str(address) for address in node.addresses], "dns": [node.name]}
+
+
+def _peer(node: NodePlan) -> dict[str, str]:
+    """A control plane as the others reach it: its member of etcd, for other members and for clients, and its API."""
+    host = f"https://{bracketed(node.address)}"
+    ports = {"peer": ETCD_PEER_PORT, "client": ETCD_CLIENT_PORT, "api": API_PORT}
+    return {"name": node.name} | {name: f"{host}:{port}" for name, port in ports.items()}
 
 
 def _marked(value: object) -> object:

@@ -23,7 +23,9 @@ PATCHES = f"{_FOLDER}/patches"
 def kubeadm_files(
     plan: ClusterPlan, node: NodePlan, tags: dict[str, str], repositories: Sequence[str]
 ) -> tuple[Artefact, ...]:
-    """init.yaml on every node (its phases tell what shall be there), join.yaml on all but the first control plane.
+    """init.yaml on every node (its phases tell what shall be there), join.yaml where there can be a cluster without it.
+
+    One of several control planes can be lost and come back, also the first.
 
     Args:
         plan: the cluster.
@@ -34,7 +36,7 @@ def kubeadm_files(
     files = [_init(plan, node, tags, repositories)]
     if node.role == "control-plane":
         files.append(_etcd_patch())
-    if not node.first:
+    if not node.first or len(plan.control_planes) > 1:
         path = f"{_FOLDER}/join.yaml"
         values = _registration(node) | {"control_plane": node.role == "control-plane"}
         files.append(Artefact(path, render(path[1:], values), mode=0o600))

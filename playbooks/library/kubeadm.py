@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
-    from playbooks.module_utils.kharden import changes, files, kubeadm_phases, restarts, static_pods
+    from playbooks.module_utils.kharden import changes, files, kubeadm_phases, quorum, restarts, static_pods
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import changes, files, kubeadm_phases, restarts, static_pods
+    from ansible.module_utils.kharden import changes, files, kubeadm_phases, quorum, restarts, static_pods
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -77,6 +77,10 @@ options:
     description: Where the private folder is made for a moment. It should be on tmpfs.
     type: path
     default: /run
+  quorum:
+    description: Whose majority a restart must not take, C(node) and C(peers) as of M(quorum). It is waited until etcd
+      and another API server can do without this node's; where that doesn't come, nothing is changed.
+    type: dict
   pending:
     description: Where the list of what still has to restart lies.
     type: path
@@ -147,6 +151,7 @@ ARGUMENTS = {
     "manifests": {"type": "path", "default": static_pods.MANIFESTS},
     "kubelet_folder": {"type": "path", "default": "/var/lib/kubelet"},
     "scratch": {"type": "path", "default": "/run"},
+    "quorum": {"type": "dict"},
     "pending": {"type": "path", "default": restarts.PENDING},
     "timeout": {"type": "int", "default": 180},
 }
@@ -162,6 +167,7 @@ class Comparison:
         self.changes: list[changes.Change] = []
         self.restarted: list[dict[str, Any]] = []
         self.restarts: list[str] = []
+        self.quorum = quorum.quorum(params["quorum"], params["timeout"])
 
     def run(self) -> bool:
         """Compare, and repair unless it is a plan; False where kubeadm has made nothing here yet."""
@@ -211,10 +217,14 @@ class Comparison:
         self._install(name, path, wanted, present)
 
     def _install(self, name: str, path: str, wanted: bytes, present: bytes | None) -> None:
+        if self.quorum and present is not None:
+            self.quorum.before_restart(name)
         before = static_pods.running(name)
         _write(path, wanted)
         try:
             after = static_pods.await_new(name, before, static_pods.probe_of(wanted.decode()), self.params["timeout"])
+            if self.quorum:
+                self.quorum.after_restart(name)
         except NodeError as error:
             raise NodeError(f"{error.message}; {self._put_back(name, path, present)}", **self._so_far(name)) from None
         item = f"{restarts.STATIC_POD}{name}"
@@ -300,8 +310,8 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     plan: bool = module.check_mode
     lock = nullcontext() if plan else files.exclusively(posixpath.dirname(module.params["pending"]))
-    comparison = Comparison(module.params, plan=plan)
     try:
+        comparison = Comparison(module.params, plan=plan)
         with lock:
             initialised = comparison.run()
     except NodeError as error:

@@ -126,6 +126,14 @@ problems:
   type: list
   elements: dict
   sample: [{what: "TCP port 6443 is held by nginx (process 712)", remedy: "stop nginx"}]
+member:
+  description: Whether kharden made this machine a node of its cluster, or had it join, to the end.
+  returned: always
+  type: bool
+dns:
+  description: Whether kharden has installed the cluster's DNS from here.
+  returned: always
+  type: bool
 """
 
 _EXPECTATIONS = {
@@ -150,6 +158,9 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MIB = 1 << 20
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname(2)'s names
 _CLOCK_TOLERANCE = 60  # seconds
+# Written last, when init or join was done to its end.
+_MARKERS = (Path("/var/lib/kharden/initialised"), Path("/var/lib/kharden/joined"))
+_DNS_MARKER = Path("/var/lib/kharden/dns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +405,8 @@ def main() -> None:
     if found:
         lines = "; ".join(f"{problem.what}: {problem.remedy}" for problem in found)
         module.fail_json(msg=f"nothing was changed, {len(found)} in the way: {lines}", problems=listed)
-    module.exit_json(changed=False, problems=[])
+    member = any(marker.exists() for marker in _MARKERS)
+    module.exit_json(changed=False, problems=[], member=member, dns=_DNS_MARKER.exists())
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from ansible.module_utils.basic import AnsibleModule
 if TYPE_CHECKING:  # the same files, where mypy finds them
     from collections.abc import Sequence
 
-    from playbooks.module_utils.kharden import files, firewall, kernel, restarts, static_pods, units, way_back
+    from playbooks.module_utils.kharden import files, firewall, kernel, quorum, restarts, static_pods, units, way_back
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import files, firewall, kernel, restarts, static_pods, units, way_back
+    from ansible.module_utils.kharden import files, firewall, kernel, quorum, restarts, static_pods, units, way_back
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -62,6 +62,10 @@ options:
     type: list
     elements: str
     default: []
+  quorum:
+    description: Whose majority a restart must not take, C(node) and C(peers) as of M(quorum). It is waited until etcd
+      and another API server can do without this node's; where that doesn't come, nothing is changed.
+    type: dict
   pending:
     description: Where the list of what still has to restart lies.
     type: path
@@ -144,6 +148,7 @@ ARGUMENTS = {
         },
     },
     "restarts": {"type": "list", "elements": "str", "default": []},
+    "quorum": {"type": "dict"},
     "pending": {"type": "path", "default": restarts.PENDING},
     "firewall": {"type": "path", "default": firewall.RULES},
     "kernel": {"type": "bool", "default": True},
@@ -171,6 +176,7 @@ class Services:
         self.actions: list[dict[str, str]] = []
         self.restarted: list[dict[str, Any]] = []
         self.unconfirmed = False
+        self.quorum = quorum.quorum(params["quorum"], params["timeout"])
         if wrong := [name for name in (*self.wanted, *self.asked) if not restarts.is_restart(name)]:
             raise NodeError(f"{wrong[0]!r}: is neither a unit's full name nor another thing that restarts: correct it")
 
@@ -302,8 +308,13 @@ class Services:
         before = static_pods.running(name)
         if before and self._do("restart", item):
             probe = static_pods.probe_of(_text(Path(self.params["manifests"]) / f"{name}.yaml"))
+            if self.quorum:
+                self.quorum.before_restart(name)
+                before = static_pods.running(name)
             static_pods.terminate(before)
             after = static_pods.await_new(name, before, probe, self.timeout)
+            if self.quorum:
+                self.quorum.after_restart(name)
             start = {"before": max(one.start for one in before), "after": max(one.start for one in after)}
             self.restarted.append({"name": item, **start})
         self._done(item)

@@ -74,10 +74,10 @@ def test_a_control_plane_joins_as_one_and_a_worker_does_not(build: Build, plan: 
         assert join["nodeRegistration"]["kubeletExtraArgs"] == [{"name": "node-ip", "value": own}]
 
 
-def test_the_first_control_plane_has_nothing_to_join(build: Build, plan: ClusterPlan) -> None:
+def test_the_first_control_plane_can_join_only_where_there_are_others(build: Build, plan: ClusterPlan) -> None:
     paths = {file.path for file in build.nodes[0].files}
     assert plan.nodes[0].first
-    assert JOIN not in paths
+    assert (JOIN in paths) is (len(plan.control_planes) > 1)
     assert INIT in paths
 
 
