@@ -123,6 +123,8 @@ ARGUMENTS = {
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAMESPACE = "k8s.io"  # where the kubelet's images are
+# The kubelet then never removes it to make room; no registry has it, and a static pod can't start without its image.
+_PINNED = "io.cri-containerd.pinned=pinned"
 _TIMEOUT = 300  # seconds; the largest image takes two
 _COLUMNS = 3  # reference, type, digest, and what doesn't matter here
 
@@ -161,6 +163,8 @@ class Runtime:
             files.remove(path)
             raise NodeError(f"{name}: its archive was damaged on the way and is removed: apply again")
         status, said = self._run("import", path)
+        if not status:
+            status, said = self._run("label", name, _PINNED)
         if status:
             raise NodeError(f"{name}: containerd doesn't take the archive: {_last(said)}: look at its journal")
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-# Clusters of other versions, Debian releases, networks and families take minutes: only `invoke test --all` asks for them.
-_ONLY_ALL = ["test_debians.py", "test_families.py", "test_network.py", "test_versions.py"]
+# Clusters of other sizes, versions, Debian releases, networks and families take minutes: only `invoke test --all` does.
+_ONLY_ALL = ["test_debians.py", "test_families.py", "test_ha.py", "test_network.py", "test_versions.py"]
 collect_ignore = [] if os.environ.get("KHARDEN_ALL") == "1" else _ONLY_ALL
 
 

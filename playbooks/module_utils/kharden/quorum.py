@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from . import static_pods
+from . import processes, static_pods
 from .errors import NodeError
 from .etcd import Etcd, Member
 
@@ -200,6 +200,7 @@ class Quorum:
         found: list[Member | None] = []
 
         def look() -> None:
+            require_no_kubeadm()
             self.require_api()
             members = self.etcd.members()
             healthy = self.etcd.healthy(members)
@@ -208,6 +209,17 @@ class Quorum:
 
         _until(look, self.timeout)
         return found[0]
+
+
+def require_no_kubeadm() -> None:
+    """A join whose controller was killed goes on for a while on the node.
+
+    Raises:
+        NodeError: that is so.
+    """
+    left = [one for one in processes.processes() if "kubeadm" in one.names and not one.in_pod]
+    if left:
+        raise NodeError(f"kubeadm of an earlier run still works here (process {left[0].pid}): wait until it ends")
 
 
 def quorum(params: dict[str, object] | None, timeout: float) -> Quorum | None:
