@@ -14,7 +14,7 @@ from rich.console import Console
 from kharden import cli, commands
 from kharden import lab as lab_nodes
 from kharden.apply.runner import ApplyResult, Change
-from kharden.errors import InputError, RefusedError, RemoteError
+from kharden.errors import RefusedError, RemoteError
 from kharden.lab import HostChange
 from kharden.place import Place
 from kharden.progress import Reporter
@@ -182,7 +182,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A machine on which a lab would change something; what is done to it is noted."""
     done: list[str] = []
     change = HostChange("interface", "khlab-a", "", "made", "the nodes' network")
-    monkeypatch.setattr(lab_nodes, "check", lambda: done.append("checked"))
+    monkeypatch.setattr(lab_nodes, "check", lambda _lab: done.append("checked"))
     monkeypatch.setattr(lab_nodes, "host_changes", lambda _lab: (change,))
     monkeypatch.setattr(lab_nodes, "up", lambda lab, _reporter: done.append(f"started {lab.name}"))
     return done
@@ -260,10 +260,13 @@ def test_a_cluster_with_a_tasks_name_makes_no_chain(
     assert (rendered, host) == (["apply"], [])
 
 
-def test_a_lab_of_another_family_is_refused(site: Site) -> None:
+def test_a_lab_may_have_another_family(site: Site) -> None:
     site.add("a", lab_text(SIX))
-    with pytest.raises(InputError, match="lab nodes have IPv4 addresses"):
-        commands.lab_of(validate(Place(site.root, "a")))
+    lab = commands.lab_of(validate(Place(site.root, "a")))
+    assert lab is not None
+    assert lab.has_ipv6
+    assert len(lab.subnets) == 1
+    assert all(node.addresses == (node.address,) and node.address in lab.subnet for node in lab.nodes)
 
 
 def silent() -> Reporter:
