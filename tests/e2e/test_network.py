@@ -48,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(parents=True)
     (folder / "network.yaml").write_text(manifest(), encoding="utf-8")
     text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
-    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.84.0.")
+    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.88.0.")
     network = SITE.format(sha256=hashlib.sha256(manifest().encode()).hexdigest())
     (folder / "cluster.yaml").write_text(text.replace("  network:\n", network), encoding="utf-8")
     (root / "identity").mkdir(mode=0o700)
