@@ -8,6 +8,7 @@ the others `invoke test --all` brings the controller manager and the scheduler t
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -165,15 +166,18 @@ def flags(plane: ControlPlane, name: str) -> str:
 def judged(shape: Shape, programs: Programs, folder: Path) -> dict[str, str]:
     """What each judge complains about."""
     folder.mkdir()
-    plan = shape.plan(folder / "test")
-    plane = placed(plan, programs, folder / "plane")
-    rest = [name for name in ("kube-controller-manager", "kube-scheduler") if name in programs]
-    return {
-        "kubeadm": kubeadm(programs, rendered(plan), folder),
-        "kubelet": kubelet(programs, kubelet_configuration(plane), folder),
-        "etcd and kube-apiserver": servers(plane),
-        **{name: flags(plane, name) for name in rest},
-    }
+    try:
+        plan = shape.plan(folder / "test")
+        plane = placed(plan, programs, folder / "plane")
+        rest = [name for name in ("kube-controller-manager", "kube-scheduler") if name in programs]
+        return {
+            "kubeadm": kubeadm(programs, rendered(plan), folder),
+            "kubelet": kubelet(programs, kubelet_configuration(plane), folder),
+            "etcd and kube-apiserver": servers(plane),
+            **{name: flags(plane, name) for name in rest},
+        }
+    finally:
+        shutil.rmtree(folder)  # the etcd of each shape writes 120 MB
 
 
 # --- what they say
