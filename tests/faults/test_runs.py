@@ -36,7 +36,7 @@ def await_line(log: Path, text: str, process: Popen[str]) -> None:
         assert process.poll() is None, log.read_text(encoding="utf-8")
         return text in log.read_text(encoding="utf-8")
 
-    wait_for(said, f"the line {text!r}", 60)
+    wait_for(said, f"the line {text!r}", 300)
 
 
 def helpers(site: Site) -> list[str]:
@@ -64,7 +64,7 @@ def test_of_two_runs_at_once_the_second_is_told_who_runs(
             assert len(refused.splitlines()) == 1
         assert first.wait(300) == 0
     assert "nothing to change" in log.read_text(encoding="utf-8")
-    wait_for(lambda: not helpers(site), "the end of all that worked for it", 3)
+    wait_for(lambda: not helpers(site), "the end of all that worked for it", 60)
 
 
 @pytest.mark.usefixtures("bootstrap")
@@ -77,9 +77,9 @@ def test_what_cuts_a_run_off_leaves_nothing_behind(
         process = start("apply", "--yes", output=output)
         await_line(log, "Host, programs and runtime", process)
         os.killpg(process.pid, number)
-        assert process.wait(15) != 0
+        assert process.wait(60) != 0
     assert "Traceback" not in log.read_text(encoding="utf-8")
-    wait_for(lambda: not helpers(site), "the end of all that worked for it", 3)
+    wait_for(lambda: not helpers(site), "the end of all that worked for it", 60)
     assert list(site.memory.iterdir()) == []
 
 
@@ -92,12 +92,12 @@ def test_a_run_that_is_interrupted_in_the_middle_is_finished_by_the_next(
         process = start("apply", "--yes", output=output)
         await_line(log, "What kubeadm made", process)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(15) == 1
+        assert process.wait(60) == 1
     said = log.read_text(encoding="utf-8")
     assert "kharden: it was interrupted: apply again" in said
     assert "Traceback" not in said
-    wait_for(lambda: not helpers(site), "the end of all that worked for it", 3)
-    wait_for(lambda: applied(start, tmp_path / "next"), "the next run", 90)
+    wait_for(lambda: not helpers(site), "the end of all that worked for it", 60)
+    wait_for(lambda: applied(start, tmp_path / "next"), "the next run", 300)
     kharden("verify")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _FOLDER = "/var/log/journal"
-_SECONDS = 10
+_SECONDS = 60
 
 
 def journal() -> dict[str, Any]:

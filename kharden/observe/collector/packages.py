@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kharden.observe.collector.files import digest
 
-_SECONDS = 30
+_SECONDS = 60
 
 
 def packaged(path: str) -> dict[str, str]:

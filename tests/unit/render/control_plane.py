@@ -44,7 +44,7 @@ PHASES = {
     "kube-controller-manager": ("control-plane", "controller-manager"),
     "kube-scheduler": ("control-plane", "scheduler"),
 }
-_SECONDS = 60
+_SECONDS = 180
 
 
 _given: set[int] = set()
