@@ -21,7 +21,11 @@ ROOT = Path(__file__).parent
 BIN = Path(sys.executable).parent
 
 KUBERNETES = "1.36.3"  # the one whose programs are all built for the tests
-JUDGES = ("kubeadm", "kube-apiserver", "kubelet", "etcd")  # what the others are built of, unless with --all
+# What the others are built of, unless with --all: every program that is rendered for.
+JUDGES = (
+    *("kubeadm", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"),
+    "etcd",
+)
 HERE = ArtifactsPlan(official=False, mirror="", other_packages=True)
 
 # Programs that judge the sources; GPL ones are run, never imported.

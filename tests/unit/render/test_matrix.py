@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.programs
 
 VERSIONS = lock.load().versions
-JUDGES = {"kubeadm", "kube-apiserver", "kubelet", "etcd"}
+JUDGES = {
+    *("kubeadm", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"),
+    "etcd",
+}
 INIT, JOIN = "/etc/kharden/kubeadm/init.yaml", "/etc/kharden/kubeadm/join.yaml"
 DISCOVERY = """\
 apiVersion: v1
@@ -169,12 +172,11 @@ def judged(shape: Shape, programs: Programs, folder: Path) -> dict[str, str]:
     try:
         plan = shape.plan(folder / "test")
         plane = placed(plan, programs, folder / "plane")
-        rest = [name for name in ("kube-controller-manager", "kube-scheduler") if name in programs]
         return {
             "kubeadm": kubeadm(programs, rendered(plan), folder),
             "kubelet": kubelet(programs, kubelet_configuration(plane), folder),
             "etcd and kube-apiserver": servers(plane),
-            **{name: flags(plane, name) for name in rest},
+            **{name: flags(plane, name) for name in ("kube-controller-manager", "kube-scheduler")},
         }
     finally:
         shutil.rmtree(folder)  # the etcd of each shape writes 120 MB
