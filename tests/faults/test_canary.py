@@ -166,7 +166,8 @@ def places_of_controller(site: Site) -> list[Path]:
     own = [path for path in site.root.iterdir() if path.name != "identity"]
     lab = [path for path in state_folder(CLUSTER).iterdir() if path.name != "nodes"]
     home = [path for path in Path.home().iterdir() if path.name != ".local"]
-    shared = [path for path in Path("/tmp").iterdir() if path not in site.root.parents]
+    looked_at = {*site.root.parents, *Path.home().parents, Path.home()}  # more closely, where these lie in it
+    shared = [path for path in Path("/tmp").iterdir() if path not in looked_at]
     return [*own, *lab, *home, *shared, Path("/var/tmp"), Path("/var/log")]
 
 

@@ -538,6 +538,7 @@ cat > {draft}/foreign.key <<'END'
 {key}END
 cp -a /etc/kubernetes/manifests/. {draft}/
 """
+DIGEST = re.compile(r"^([0-9a-f]{64})  (\S+)$", re.MULTILINE)
 # What was changed goes into its place at once, and the new processes are waited for.
 SETTLE = {
     "cp1": f"""
@@ -568,7 +569,7 @@ def undoing(node: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """What verify said, and the digests of the programs that were changed, by node."""
+    """What verify said, and the digests of the programs that were changed, by the command that told them."""
 
     before: Report
     broken: Report
@@ -592,11 +593,11 @@ def all_well(kharden: Run, site: Site) -> Report:
 @pytest.fixture(scope="module")
 def rounds(site: Site, kharden: Run, node: Node, bootstrap: Bootstrap) -> Rounds:
     certificate, key = (pem.decode() for pem in foreign_authority())
-    digests = {}
+    digests: dict[str, str] = {}
     for name in NODES:
         prepare = PREPARE.format(draft=DRAFT, certificate=certificate, key=key)
         said = node(name, prepare + script(name, late=False) + SETTLE[name])
-        (digests[name],) = re.findall(r"^([0-9a-f]{64})  ", said, re.MULTILINE)
+        digests |= {f"sha256sum {path}": digest for digest, path in DIGEST.findall(said)}
     node("cp1", script("cp1", late=True))
     broken = verified(kharden)
     for name in NODES:
@@ -613,7 +614,9 @@ def judgement(report: Report, identifier: str) -> dict[str, Any]:
 def signs(report: Report, fault: Fault, digests: dict[str, str]) -> list[str]:
     """The nodes on which the deviation was observed."""
     expected, observed = fault.sign
-    observed = observed.replace("DIGEST", digests[fault.node])
+    for command, digest in digests.items():
+        if fault.command.endswith(command):
+            observed = observed.replace("DIGEST", digest)
     return [
         one["node"]
         for one in judgement(report, fault.control)["observations"]
