@@ -159,6 +159,11 @@ def admission(spec: Spec) -> AdmissionPlan:
     )
 
 
+# The disk of a lab's nodes is this machine's, full of other things: a share of it says nothing of what they need.
+_DISKS = frozenset({"nodefs.available", "imagefs.available"})
+_LAB_ROOM = "1Gi"
+
+
 def kubelet(spec: Spec) -> KubeletPlan:
     """Settings of every kubelet."""
     own = spec.kubelet
@@ -166,7 +171,7 @@ def kubelet(spec: Spec) -> KubeletPlan:
         pod_pids_limit=chosen(own.pod_pids_limit, presets.POD_PIDS_LIMIT, spec.preset),
         system_reserved=_reserved(own.system_reserved),
         kube_reserved=_reserved(own.kube_reserved),
-        eviction_hard=_thresholds(own.eviction_hard),
+        eviction_hard=_eviction_hard(spec),
         eviction_soft=_thresholds(own.eviction_soft),
         eviction_soft_grace_period=tuple((one.signal, one.grace_period) for one in own.eviction_soft),
         container_log_max_size=own.container_log_max_size,
@@ -180,6 +185,14 @@ def kubelet(spec: Spec) -> KubeletPlan:
 def _reserved(own: Reserved) -> Pairs:
     resources = {"cpu": own.cpu, "memory": own.memory, "ephemeral-storage": own.ephemeral_storage, "pid": own.pid}
     return tuple((name, str(value)) for name, value in resources.items() if value is not None)
+
+
+def _eviction_hard(spec: Spec) -> Pairs:
+    own = spec.kubelet
+    thresholds = _thresholds(own.eviction_hard)
+    if spec.lab is None or "eviction_hard" in own.model_fields_set:
+        return thresholds
+    return tuple((signal, _LAB_ROOM if signal in _DISKS else below) for signal, below in thresholds)
 
 
 def _thresholds(own: tuple[Eviction, ...]) -> Pairs:

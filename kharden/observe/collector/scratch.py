@@ -63,6 +63,9 @@ def _started(api: Api, namespaces: list[str], names: set[str]) -> dict[str, Any]
             name, status = pod["metadata"]["name"], pod["status"]
             if status.get("phase") == "Running" and status.get("podIP"):
                 found[name] = {"uid": pod["metadata"]["uid"]}
+            elif status.get("phase") == "Failed":  # it was evicted before it began, for one: it never runs
+                reason = f"{status.get('reason', '')} {status.get('message', '')}".strip()
+                found[name] = {"error": f"the scratch pod's kubelet didn't run it: {reason}"}
             elif late and name not in found:
                 found[name] = {
                     "error": f"the scratch pod didn't run within {_START_SECONDS:.0f} s: {_waits_for(status)}"

@@ -81,6 +81,7 @@ def test_pods_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     ("status", "says"),
     [
         ({"phase": "Pending"}, "its kubelet has not taken it up"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "no disk"}, "kubelet didn't run it: Evicted no disk"),
         ({"conditions": [{"type": "Initialized", "status": "True"}]}, "Initialized"),
         (
             {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "gone"}}}]},
