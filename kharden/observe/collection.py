@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kharden.observe.connection import Connection
     from kharden.plan.model import ClusterPlan, NodePlan
 
-# Pods to connect from have two minutes to start, and everything may be slow.
+# More than the two minutes that pods to connect from have for their start: everything may be slow.
 _SECONDS = 300.0
 _WORKERS_PER_CPU = 8
 _DOCUMENT_LIMIT = 64 << 20

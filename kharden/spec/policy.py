@@ -144,7 +144,8 @@ class Kubelet(Section):
         Eviction(signal="imagefs.available", below="15%"),
         Eviction(signal="imagefs.inodesFree", below="5%"),
     )
-    """When pods are evicted at once."""
+    """When pods are evicted at once. In the lab, whose nodes share a disk, both thresholds of it are 1Gi
+    unless this is said."""
     eviction_soft: tuple[SoftEviction, ...] = ()
     """When pods are evicted if it lasts."""
     container_log_max_size: Quantity = "10Mi"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
-import sys
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+from tests.e2e.sites import CHECKOUT, Program, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.lab, pytest.mark.programs]
 
-CHECKOUT = Path(__file__).parents[2]
 CLUSTER = "e2e-families"
 # nodeCIDRs, podCIDRs and serviceCIDRs of each family.
 RANGES = {
@@ -55,43 +53,22 @@ def families(request: pytest.FixtureRequest) -> tuple[int, ...]:
 
 
 @pytest.fixture(scope="module")
-def kharden(families: tuple[int, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def kharden(families: tuple[int, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """The program of this checkout, for a cluster of those families; its nodes are gone afterwards."""
-    site = tmp_path_factory.mktemp("site")
-    folder = site / "inventories" / CLUSTER
-    folder.mkdir(parents=True)
-    (folder / "cluster.yaml").write_text(yaml.safe_dump(described(families), sort_keys=False), encoding="utf-8")
-    (site / "identity").mkdir(mode=0o700)
-    environment = os.environ | {"KHARDEN_CLUSTER": CLUSTER, "KHARDEN_IDENTITY": f"{site}/identity/"}
-
-    def run(*arguments: str, status: int = 0, text: str = "") -> str:
-        argv = [str(Path(sys.executable).parent / "kharden"), *arguments]
-        done = subprocess.run(
-            argv, cwd=site, env=environment, input=text, capture_output=True, text=True, check=False, timeout=3600
-        )
-        assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        told: str = done.stdout
-        return told
-
-    run("lab.down")
-    try:
+    text = yaml.safe_dump(described(families), sort_keys=False)
+    with program(tmp_path_factory.mktemp("site"), CLUSTER, cluster=text) as run:
         run("render", "apply", "--yes")
         yield run
-    finally:
-        run("lab.down")
 
 
 @pytest.fixture(scope="module")
-def node(kharden: Run) -> Run:
-    """Runs a command as root on a node."""
-
-    def run(name: str, command: str, text: str = "") -> str:
-        return kharden("lab.shell", name, "--command", command, text=text)
-
-    return run
+def node(kharden: Program) -> Run:
+    return kharden.node
 
 
-def test_a_cluster_of_those_families_stays_as_it_is_and_proves_itself(kharden: Run, families: tuple[int, ...]) -> None:
+def test_a_cluster_of_those_families_stays_as_it_is_and_proves_itself(
+    kharden: Program, families: tuple[int, ...]
+) -> None:
     assert "nothing to change" in kharden("apply", "--yes")
     kharden("plan")
     report = json.loads(kharden("verify", "--json"))
@@ -263,7 +240,7 @@ def metadata_service(pods: dict[str, Any]) -> Iterator[str]:
         subprocess.run(["ip", "address", "delete", f"{METADATA}/128", "dev", f"kh-{CLUSTER}"], check=True)
 
 
-def test_a_pod_does_not_reach_the_machines_metadata_by_ipv6(kharden: Run, node: Run, metadata_service: str) -> None:
+def test_a_pod_does_not_reach_the_machines_metadata_by_ipv6(kharden: Program, node: Run, metadata_service: str) -> None:
     from_pod = f"{metadata_service} {TRY_METADATA}"
     node("w1", until(TRY_METADATA))
     node("w1", f"! {from_pod}")
@@ -273,7 +250,7 @@ def test_a_pod_does_not_reach_the_machines_metadata_by_ipv6(kharden: Run, node: 
     node("w1", f"! {from_pod}")
 
 
-def test_what_is_changed_by_hand_in_the_other_family_is_seen_and_repaired(kharden: Run, node: Run) -> None:
+def test_what_is_changed_by_hand_in_the_other_family_is_seen_and_repaired(kharden: Program, node: Run) -> None:
     # Not forwarding: the plugin that connects a pod turns that on again.
     node("w1", "sysctl --quiet --write net.ipv6.conf.all.accept_redirects=1")
     node("cp1", "nft insert rule inet kharden input ip6 saddr fd00:84::1 tcp dport 10250 accept")

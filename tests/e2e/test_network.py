@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +11,15 @@ import pytest
 
 from kharden.artifacts import lock
 from tests.e2e import pods
+from tests.e2e.sites import Program, described, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Run = Callable[..., subprocess.CompletedProcess[str]]
+    Run = Callable[..., str]
 
 pytestmark = [pytest.mark.lab, pytest.mark.programs]
 
-CHECKOUT = Path(__file__).parents[2]
 VERSION = "1.36.3"
 CLUSTER = "e2e-network"
 SITE = """  network:
@@ -42,56 +39,22 @@ def manifest() -> str:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("site")
-    folder = root / "inventories" / CLUSTER
-    folder.mkdir(parents=True)
-    (folder / "network.yaml").write_text(manifest(), encoding="utf-8")
-    text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
-    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.88.0.")
-    network = SITE.format(sha256=hashlib.sha256(manifest().encode()).hexdigest())
-    (folder / "cluster.yaml").write_text(text.replace("  network:\n", network), encoding="utf-8")
-    (root / "identity").mkdir(mode=0o700)
-    return root
-
-
-@pytest.fixture(scope="module")
-def kharden(site: Path) -> Iterator[Run]:
+def kharden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """The program of this checkout; its nodes are gone afterwards."""
-    environment = os.environ | {"KHARDEN_CLUSTER": CLUSTER, "KHARDEN_IDENTITY": f"{site}/identity/"}
-
-    def run(*arguments: str, status: int = 0, text: str = "") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [Path(sys.executable).with_name("kharden"), *arguments],
-            cwd=site,
-            env=environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=3600,
-        )
-        assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    run("lab.down")
-    try:
+    network = SITE.format(sha256=hashlib.sha256(manifest().encode()).hexdigest())
+    text = described(CLUSTER, "10.88.0").replace("  network:\n", network)
+    with program(tmp_path_factory.mktemp("site"), CLUSTER, cluster=text, network=manifest()) as run:
         run("render", "apply", "--yes")
         yield run
-    finally:
-        run("lab.down")
 
 
 @pytest.fixture(scope="module")
-def node(kharden: Run) -> Run:
-    def run(name: str, command: str, *, text: str = "") -> subprocess.CompletedProcess[str]:
-        return kharden("lab.shell", name, "--command", command, text=text)
-
-    return run
+def node(kharden: Program) -> Run:
+    return kharden.node
 
 
 def kubernetes(node: Run, command: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(node("cp1", f"{KUBECTL} {command} --output=json").stdout)
+    answer: dict[str, Any] = json.loads(node("cp1", f"{KUBECTL} {command} --output=json"))
     return answer
 
 
@@ -100,12 +63,12 @@ def test_nodes_are_ready_and_have_ranges_that_were_handed_out(node: Run) -> None
     conditions = [{one["type"]: one["status"] for one in item["status"]["conditions"]} for item in nodes]
     assert [one["Ready"] for one in conditions] == ["True", "True"]
     assert {item["spec"]["podCIDR"] for item in nodes} == {"10.200.0.0/24", "10.200.1.0/24"}
-    assert node("w1", "ls -A /etc/cni/net.d").stdout.split() == ["20-test.conflist"]
+    assert node("w1", "ls -A /etc/cni/net.d").split() == ["20-test.conflist"]
 
 
-def test_a_second_apply_changes_nothing(kharden: Run) -> None:
-    assert "nothing to change" in kharden("apply", "--yes").stdout
-    assert "nothing to change" in kharden("plan").stdout
+def test_a_second_apply_changes_nothing(kharden: Program) -> None:
+    assert "nothing to change" in kharden("apply", "--yes")
+    assert "nothing to change" in kharden("plan")
 
 
 @pytest.fixture
@@ -137,7 +100,7 @@ def test_a_pod_reaches_one_of_the_other_node_and_its_service(
     addresses = (f"{web['status']['podIP']}:8080", service)
     for address in addresses:
         command = f"for i in $(seq 30); do {pods.enter(client)} python3 /run/fetch {address} && break; sleep 1; done"
-        assert node("cp1", f"cat > /run/fetch; {command} 2> /dev/null", text=FETCH).stdout == "hello-from-w1\n"
+        assert node("cp1", f"cat > /run/fetch; {command} 2> /dev/null", text=FETCH) == "hello-from-w1\n"
     assert {one["status"]["podIP"].rsplit(".", 1)[0] for one in pair} == {"10.200.0", "10.200.1"}
 
 
@@ -147,15 +110,15 @@ def verdicts(site: Path) -> dict[str, str]:
     return {control["id"]: control["verdict"] for control in document["controls"]}
 
 
-def test_what_this_network_does_not_do_fails_and_can_be_waived(site: Path, kharden: Run) -> None:
+def test_what_this_network_does_not_do_fails_and_can_be_waived(kharden: Program) -> None:
     """Of the routed network kharden knows it; of another's it says what it saw."""
     kharden("verify", status=2)
-    found = verdicts(site)
+    found = verdicts(kharden.site)
     assert [name for name, verdict in found.items() if verdict in {"fail", "unknown"}] == ["network-policies-enforced"]
     # What is about kharden's own network isn't judged, and its files' modes are.
     assert (found["pod-routes-running"], found["cni-configuration-mode"]) == ("not-applicable", "pass")
-    path = site / "inventories" / CLUSTER / "cluster.yaml"
+    path = kharden.site / "inventories" / CLUSTER / "cluster.yaml"
     path.write_text(path.read_text(encoding="utf-8").rstrip("\n") + WAIVERS, encoding="utf-8")
     kharden("render")
     kharden("verify")
-    assert verdicts(site) == found | {"network-policies-enforced": "waived"}
+    assert verdicts(kharden.site) == found | {"network-policies-enforced": "waived"}

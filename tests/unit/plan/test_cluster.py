@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -230,3 +230,18 @@ def test_the_lab_has_keys_of_its_own_for_jump_hosts_too(planned: Planner) -> Non
     assert plan.jump_hosts[0].ssh.host_keys == (host_key(5),)
     assert plan.jump_hosts[0].ssh.key == plan.nodes[0].ssh.key == Path("/lab/key")
     assert not plan.nodes[0].ssh.becomes
+
+
+# --- the disk that a lab's nodes share
+
+
+def test_lab_nodes_evict_at_what_is_left_and_others_at_a_share(planned: Planner) -> None:
+    disks = ("nodefs.available", "imagefs.available")
+
+    def thresholds(**sections: Any) -> list[str]:  # noqa: ANN401  # sections of cluster.yaml are open
+        return [below for signal, below in planned(**sections).kubelet.eviction_hard if signal in disks]
+
+    said = {"evictionHard": [{"signal": "imagefs.available", "below": "15%"}]}
+    assert thresholds() == ["10%", "15%"]
+    assert thresholds(lab=facts()) == ["1Gi", "1Gi"]
+    assert thresholds(lab=facts(), kubelet=said) == ["15%"]
