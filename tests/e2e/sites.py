@@ -18,9 +18,9 @@ _SECONDS = 3600
 
 
 def described(name: str, subnet: str) -> str:
-    """The lab's cluster.yaml under another name; `subnet` has the first three numbers of its addresses."""
-    text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
-    return text.replace("name: lab\n", f"name: {name}\n").replace("10.77.0.", f"{subnet}.")
+    """lab-small's cluster.yaml under another name; `subnet` has the first three numbers of its addresses."""
+    text = (CHECKOUT / "inventories/lab-small/cluster.yaml").read_text(encoding="utf-8")
+    return text.replace("name: lab-small\n", f"name: {name}\n").replace("10.76.0.", f"{subnet}.")
 
 
 @dataclass(frozen=True)

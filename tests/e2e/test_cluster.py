@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.e2e import pods
+from tests.e2e.sites import described
 from tests.unit.render.programs import found
 
 if TYPE_CHECKING:
@@ -49,8 +50,7 @@ KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a user of the installed program has it, with a cluster beside whatever lab runs already."""
     root = tmp_path_factory.mktemp("site")
-    text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
-    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.81.0.")
+    text = described(CLUSTER, "10.81.0")
     for role, reached in ROLES.items():
         text = text.replace(f"      role: {role}", f"      role: {reached}")
     folder = root / "inventories" / CLUSTER

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.e2e.sites import CHECKOUT, Program, program
+from tests.e2e.sites import Program, described, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,10 +33,9 @@ SERVED = "/var/lib/kubelet/pki/kubelet-server-current.pem"
 KUBECTL = "kubectl --kubeconfig=/etc/kubernetes/admin.conf"
 
 
-def described(families: tuple[int, ...]) -> dict[str, Any]:
-    """The lab's cluster.yaml with ranges and addresses of these families."""
-    document: dict[str, Any] = yaml.safe_load((CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8"))
-    document["metadata"]["name"] = CLUSTER
+def with_families(families: tuple[int, ...]) -> dict[str, Any]:
+    """lab-small's cluster.yaml with ranges and addresses of these families."""
+    document: dict[str, Any] = yaml.safe_load(described(CLUSTER, "10.84.0"))
     spec = document["spec"]
     for node in spec["nodes"]:
         addresses = [HOMES[family].format(OFFSETS[node["name"]]) for family in families]
@@ -55,7 +54,7 @@ def families(request: pytest.FixtureRequest) -> tuple[int, ...]:
 @pytest.fixture(scope="module")
 def kharden(families: tuple[int, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """The program of this checkout, for a cluster of those families; its nodes are gone afterwards."""
-    text = yaml.safe_dump(described(families), sort_keys=False)
+    text = yaml.safe_dump(with_families(families), sort_keys=False)
     with program(tmp_path_factory.mktemp("site"), CLUSTER, cluster=text) as run:
         run("render", "apply", "--yes")
         yield run

@@ -39,10 +39,10 @@ LONGEST_GAP = 30.0
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("site")
-    text = (CHECKOUT / "inventories/lab-ha/cluster.yaml").read_text(encoding="utf-8")
+    text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
     folder = root / "inventories" / CLUSTER
     folder.mkdir(parents=True)
-    text = text.replace("name: lab-ha\n", f"name: {CLUSTER}\n").replace("10.76.0.", "10.83.0.")
+    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.83.0.")
     (folder / "cluster.yaml").write_text(text, encoding="utf-8")
     (root / "identity").mkdir(mode=0o700)
     return root

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import pytest
 
+from tests.e2e.sites import described
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
     Completed = subprocess.CompletedProcess[str]
 
-CHECKOUT = Path(__file__).parents[2]
 CLUSTER = "faults"
 NODES = ("cp1", "w1")
 BEHIND_A_JUMP_HOST = """\
@@ -178,9 +179,7 @@ class Bootstrap:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("site")
-    text = (CHECKOUT / "inventories/lab/cluster.yaml").read_text(encoding="utf-8")
-    text = text.replace("name: lab\n", f"name: {CLUSTER}\n").replace("10.77.0.", "10.82.0.")
-    text = text.replace("      role: worker\n", f"      role: worker\n{BEHIND_A_JUMP_HOST}")
+    text = described(CLUSTER, "10.82.0").replace("      role: worker\n", f"      role: worker\n{BEHIND_A_JUMP_HOST}")
     folder = root / "inventories" / CLUSTER
     folder.mkdir(parents=True)
     (folder / "cluster.yaml").write_text(text, encoding="utf-8")

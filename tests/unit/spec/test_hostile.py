@@ -16,7 +16,7 @@ from kharden.spec import reader
 from kharden.spec.load import Loaded, load
 from kharden.spec.problems import SpecError
 
-LAB = Path(__file__).parents[3] / "inventories" / "lab" / "cluster.yaml"
+LAB = Path(__file__).parents[3] / "inventories" / "lab-small" / "cluster.yaml"
 VALID = LAB.read_text(encoding="utf-8")
 DATA: dict[str, Any] = yaml.safe_load(VALID)
 # No name, and one that could be: neither may be shown.
@@ -79,7 +79,7 @@ _VALUES = st.recursive(
 
 @pytest.fixture(scope="module", params=[reader.LOADER, yaml.SafeLoader], ids=["libyaml", "python"])
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401  # a generator
-    folder = tmp_path_factory.mktemp("hostile") / "lab"
+    folder = tmp_path_factory.mktemp("hostile") / LAB.parent.name
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "LOADER", request.param)

@@ -12,7 +12,7 @@ from kharden.spec import reader
 from kharden.spec.load import MAX_BYTES, load
 from kharden.spec.problems import SpecError
 
-LAB = Path(__file__).parents[3] / "inventories" / "lab" / "cluster.yaml"
+LAB = Path(__file__).parents[3] / "inventories" / "lab-small" / "cluster.yaml"
 
 ALL_KEYS = """\
 apiVersion: kharden.dev/v1
@@ -76,7 +76,7 @@ def refused(path: Path) -> list[str]:
     return [str(problem).removeprefix(f"{path}:") for problem in caught.value.problems]
 
 
-def test_the_labs_own_spec_is_valid() -> None:
+def test_a_lab_of_ours_is_valid() -> None:
     loaded = load(LAB)
     assert loaded.path == LAB
     assert loaded.digest == hashlib.sha256(LAB.read_bytes()).hexdigest()
@@ -207,7 +207,7 @@ def test_the_largest_cluster_fits(tmp_path: Path) -> None:
     text += (
         "  network:\n    nodeCIDRs: [10.77.0.0/16]\n    podCIDRs: [10.128.0.0/11]\n    serviceCIDRs: [10.96.0.0/16]\n"
     )
-    assert len(load(spec(tmp_path, text + "  lab: {}\n", name="lab")).cluster.spec.nodes) == 5000
+    assert len(load(spec(tmp_path, text + "  lab: {}\n", name="lab-small")).cluster.spec.nodes) == 5000
 
 
 def test_the_folder_counts_also_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

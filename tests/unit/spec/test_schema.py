@@ -77,7 +77,7 @@ def test_every_example_is_taken(name: str) -> None:
         adapter.validate_python(example, strict=True)
 
 
-@pytest.mark.parametrize("name", ["lab", "ha"])
+@pytest.mark.parametrize("name", ["lab", "lab-small", "ha"])
 def test_every_example_names_the_schema_and_is_valid_without_a_warning(name: str) -> None:
     path = INVENTORIES / name / "cluster.yaml"
     first = path.read_text(encoding="utf-8").splitlines()[0]
