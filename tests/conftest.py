@@ -1,9 +1,11 @@
-"""In CI nothing that needs the lab or the real programs may be left out."""
+"""What tests need of a machine: in CI one that lacks it is a failure, elsewhere a reason to skip."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,27 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     """A shell ignores interrupts for what it starts in the background, and that is inherited: not by what is tested."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def lacking() -> str:
+    """Why nodes can't run on this machine; empty where they can."""
+    if sys.platform != "linux":
+        return f"lab nodes need Linux, this is {sys.platform}"
+    if os.geteuid() != 0:
+        return "lab nodes need root"
+    if not (shutil.which("systemd-nspawn") or shutil.which("apt-get")):
+        return "lab nodes need systemd-nspawn, and without apt-get it can't be installed here"
+    return ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip lab tests where no lab can be, but never in CI."""
+    reason = lacking()
+    if not reason or os.environ.get("CI") == "true":
+        return
+    for item in items:
+        if item.get_closest_marker("lab"):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.hookimpl(wrapper=True)

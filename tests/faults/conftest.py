@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,27 +32,6 @@ BEHIND_A_JUMP_HOST = """\
     - {name: bastion, address: 10.82.0.5, user: jump}
 """
 ARTIFACT_LIMIT = 16 << 20
-
-
-def lacking() -> str:
-    """Why nodes can't run on this machine; empty where they can."""
-    if sys.platform != "linux":
-        return f"lab nodes need Linux, this is {sys.platform}"
-    if os.geteuid() != 0:
-        return "lab nodes need root"
-    if not (shutil.which("systemd-nspawn") or shutil.which("apt-get")):
-        return "lab nodes need systemd-nspawn, and without apt-get it can't be installed here"
-    return ""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip lab tests where no lab can be, but never in CI."""
-    reason = lacking()
-    if not reason or os.environ.get("CI") == "true":
-        return
-    for item in items:
-        if item.get_closest_marker("lab"):
-            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 class Run(Protocol):
