@@ -199,7 +199,7 @@ def bring_up_lab(place: Place, reporter: Reporter) -> None:
         lab_nodes.up(lab, reporter)
 
 
-def apply(place: Place, reporter: Reporter, *, check: bool = False) -> ApplyResult:
+def apply(place: Place, reporter: Reporter, *, check: bool = False, break_lock: bool = False) -> ApplyResult:
     """Make the nodes what build/<cluster>/ says; with `check`, look only."""
     loaded = validate(place)
     _refuse_other_nodes(place)
@@ -212,6 +212,7 @@ def apply(place: Place, reporter: Reporter, *, check: bool = False) -> ApplyResu
         cache=cache_root(),
         progress=reporter,
         check=check,
+        break_lock=break_lock,
     )
     reporter.end_phase()
     return result

@@ -76,3 +76,15 @@ def explain(config: Path, host: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stderr.decode(errors="replace") if done.returncode else ""
+
+
+def out_of_reach(config: Path, host: str) -> str:
+    """Why a machine can't be reached; empty where it can be now."""
+    said = explain(config, host)
+    if not said:
+        return ""
+    foreign = foreign_host(said, host)
+    if foreign is None:
+        return f"can't be reached: {last_words(said)}"
+    whose = "its" if foreign == host else f"{foreign}'s"
+    return f"{whose} ssh host key is not the pinned one: find out why before you pin another"

@@ -33,6 +33,11 @@ class BuildFolder:
         """Names of the nodes, in the order of the plan."""
         return tuple(self.manifest["nodes"])
 
+    @property
+    def control_planes(self) -> tuple[str, ...]:
+        """Names of those of them that are control planes."""
+        return tuple(name for name, node in self.manifest["nodes"].items() if node["role"] == "control-plane")
+
     def files(self, node: str) -> tuple[Mapping[str, Any], ...]:
         """The entries of one node that kharden places itself, in the order of the manifest."""
         return tuple(entry for entry in self.manifest["nodes"][node]["files"] if entry["by"] == "kharden")

@@ -17,7 +17,7 @@ from kharden.errors import RemoteError
 from kharden.resources import folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # No remote file and no second connection for each task; required, since modules carry secrets on standard input.
 _SETTINGS = {
@@ -35,6 +35,8 @@ _SETTINGS = {
     "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
     "ANSIBLE_TIMEOUT": "20",
 }
+# How many seconds ansible-runner waits for output before it looks whether it has to stop.
+_RUNNER_SETTINGS = b'{"pexpect_timeout": 1}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Run:
         workspace: private folder on tmpfs that holds a payload for each node.
         cache: the folder of artifacts' objects.
         check: look only (Ansible's check mode).
+        is_lost: whether it has to stop, since its lock is another's now.
     """
 
     build: Path
@@ -99,11 +102,21 @@ class Run:
     cache: Path
     check: bool = False
     diff: bool = False
+    is_lost: Callable[[], bool] = lambda: False
 
     @property
     def ssh_config(self) -> Path:
         """How ssh reaches the nodes."""
         return self.build / "ansible" / "ssh_config"
+
+    @property
+    def ssh_arguments(self) -> tuple[str, ...]:
+        """One connection for each node and run; nothing of the user's own configuration counts."""
+        return (
+            *("-F", str(self.ssh_config)),
+            *("-o", "ControlMaster=auto", "-o", "ControlPersist=60s"),
+            *("-o", f"ControlPath={self.workspace}/ssh-%C"),
+        )
 
 
 class _Listener:
@@ -200,6 +213,8 @@ def run(request: Run, progress: Progress) -> ApplyResult:
     listener = _Listener(progress)
     private = request.workspace / "runner"
     securefile.make_folder(private, mode=0o700)
+    # Where this file is missing ansible-runner forgets what settings it is given.
+    securefile.write(private / "env" / "settings", _RUNNER_SETTINGS, mode=0o600)
     runner = ansible_runner.run(
         private_data_dir=str(private),
         project_dir=str(folder("playbooks")),
@@ -211,8 +226,7 @@ def run(request: Run, progress: Progress) -> ApplyResult:
         event_handler=listener,
         quiet=True,
         suppress_env_files=True,
-        # How long it waits for output before it looks whether somebody has interrupted it.
-        settings={"pexpect_timeout": 1},
+        cancel_callback=_stop(request),
         ident="apply",
     )
     listener.close()
@@ -220,20 +234,20 @@ def run(request: Run, progress: Progress) -> ApplyResult:
     result.status = runner.status
     if runner.rc != 0 or result.failures:
         result.failures = [_explained(failure, request) for failure in result.failures]
-        raise _failure(result, runner)
+        raise _failure(request, result, runner)
     return result
+
+
+def _stop(request: Run) -> Callable[[], bool]:
+    """Whether somebody has interrupted it, as ansible-runner finds out where nothing is given, or its lock is lost."""
+    interrupted = ansible_runner.utils.signal_handler()  # None in a thread, which gets no signals
+    return lambda: bool(interrupted and interrupted()) or request.is_lost()
 
 
 def _explained(failure: Failure, request: Run) -> Failure:
     """What ssh itself says of a node that Ansible couldn't reach."""
-    said = ssh.explain(request.ssh_config, failure.node) if failure.unreachable else ""
-    if not said:
-        return failure
-    foreign = ssh.foreign_host(said, failure.node)
-    if foreign is None:
-        return replace(failure, message=f"can't be reached: {ssh.last_words(said)}")
-    whose = "its" if foreign == failure.node else f"{foreign}'s"
-    return replace(failure, message=f"{whose} ssh host key is not the pinned one: find out why before you pin another")
+    said = ssh.out_of_reach(request.ssh_config, failure.node) if failure.unreachable else ""
+    return replace(failure, message=said) if said else failure
 
 
 def _variables(request: Run) -> dict[str, str]:
@@ -242,25 +256,15 @@ def _variables(request: Run) -> dict[str, str]:
         "kharden_build": str(request.build),
         "kharden_run": str(request.workspace / "payloads"),
         "kharden_cache": str(request.cache),
-        "kharden_ssh_arguments": _ssh_arguments(request),
+        "kharden_ssh_arguments": shlex.join(request.ssh_arguments),
         "kharden_clock": str(int(time.time())),
     }
-
-
-def _ssh_arguments(request: Run) -> str:
-    """One connection for each node and run; nothing of the user's own configuration counts."""
-    options = (
-        *("-F", str(request.ssh_config)),
-        *("-o", "ControlMaster=auto", "-o", "ControlPersist=60s"),
-        *("-o", f"ControlPath={request.workspace}/ssh-%C"),
-    )
-    return shlex.join(options)
 
 
 def _environment(request: Run) -> dict[str, str]:
     playbooks = folder("playbooks")
     return _SETTINGS | {
-        "ANSIBLE_SSH_ARGS": _ssh_arguments(request),
+        "ANSIBLE_SSH_ARGS": shlex.join(request.ssh_arguments),
         "ANSIBLE_LIBRARY": str(playbooks / "library"),
         "ANSIBLE_MODULE_UTILS": str(playbooks / "module_utils"),
         "ANSIBLE_LOCAL_TEMP": str(request.workspace / "ansible"),
@@ -270,10 +274,15 @@ def _environment(request: Run) -> dict[str, str]:
     }
 
 
-def _failure(result: ApplyResult, runner: ansible_runner.Runner) -> RemoteError:
+def _failure(request: Run, result: ApplyResult, runner: ansible_runner.Runner) -> RemoteError:
     details = [f"{failure.node}: {failure.task}: {failure.message}" for failure in result.failures]
     if details:
         return RemoteError(details[0], remedy="mend that and apply again; it goes on where it stopped", details=details)
+    if runner.status == "canceled" and request.is_lost():
+        return RemoteError(
+            "the cluster's lock was taken away, or its control planes can't be reached any more",
+            remedy="see with `plan` who is at work there",
+        )
     if runner.status == "canceled":
         return RemoteError("it was interrupted", remedy="apply again; it goes on where it stopped")
     with runner.stdout as output:  # a property: it opens the file each time

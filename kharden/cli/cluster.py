@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 
 from kharden.cli.output import asking, console, print_json, reporting, visible
 from kharden.cli.site import is_chained, time_of
-from kharden.cli.task import CLUSTER, JSON, NOW, YES, task
+from kharden.cli.task import BREAK_LOCK, CLUSTER, JSON, NOW, YES, task
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -86,7 +86,13 @@ def _plan(site: Site) -> Task[Any]:
 
 
 def _apply(site: Site) -> Task[Any]:
-    def apply(context: Context, cluster: str | None = None, yes: bool = False, json: bool = False) -> None:
+    def apply(
+        context: Context,
+        cluster: str | None = None,
+        yes: bool = False,
+        break_lock: bool = False,
+        json: bool = False,
+    ) -> None:
         """Make the nodes what build/<cluster>/ says; in the lab, start them first."""
         from kharden import commands
 
@@ -97,13 +103,13 @@ def _apply(site: Site) -> Task[Any]:
                 commands.agree_to_lab(place, ask)
             commands.bring_up_lab(place, reporter)
             commands.agree_to_apply(place, ask)
-            result = commands.apply(place, reporter)
+            result = commands.apply(place, reporter, break_lock=break_lock)
             seconds = dict(reporter.seconds)
         _show_changes(result, as_json=json, diff=False, seconds=seconds)
         if not json:
             console().print(commands.next_steps(place, _program()), highlight=False)
 
-    return task(apply, cluster=CLUSTER, yes=YES, json=JSON)
+    return task(apply, cluster=CLUSTER, yes=YES, break_lock=BREAK_LOCK, json=JSON)
 
 
 def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: dict[str, float] | None = None) -> None:

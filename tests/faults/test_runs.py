@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -108,3 +110,51 @@ def applied(start: Start, log: Path) -> bool:
     said = log.read_text(encoding="utf-8")
     assert status == 0 or BUSY in said, said
     return status == 0
+
+
+@pytest.fixture
+def second(site: Site, tmp_path: Path) -> Callable[..., str]:
+    """The same cluster in another checkout, as on another machine: what its program says, its exit status before."""
+    for name in ("inventories", "build"):
+        shutil.copytree(site.root / name, tmp_path / "second" / name)
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [site.command, *arguments],
+            cwd=tmp_path / "second",
+            env=site.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        return f"{done.returncode} {done.stdout}{done.stderr}"
+
+    return run
+
+
+@pytest.mark.usefixtures("bootstrap")
+def test_of_two_controllers_one_works_and_a_lock_that_was_left_is_broken_only_when_told(
+    kharden: Run, start: Start, second: Callable[..., str], tmp_path: Path
+) -> None:
+    log = tmp_path / "first"
+    with log.open("w") as output:
+        first = start("apply", "--yes", output=output)
+        await_line(log, "Preflight", first)
+        whose = f"(process {first.pid}, `kharden apply --yes`, since 20"
+        refused = second("apply", "--yes").splitlines()
+        assert refused[-1].startswith("kharden: ")
+        assert f" is at work on this cluster {whose}" in refused[-1]
+        assert "; the lock lies on cp1): wait until it has ended" in refused[-1]
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    left = f" was cut off and has left the cluster's lock {whose}"
+    wait_for(lambda: left in kharden("apply", "--yes", status=1).stderr, "the lock is known to be left", 120)
+    assert left in second("plan")
+    assert left in second("apply", "--yes")
+    went_on = kharden("apply", "--yes", "--break-lock").stdout
+    assert "Note: the lock of " in went_on
+    assert f" was broken {whose}" in went_on
+    assert kharden("apply", "--yes").stdout.count("Note: ") == 0
+    assert second("plan").startswith("0 ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,29 @@ class Written:
     def digest(self) -> str:
         """Of the cluster.yaml that it was rendered from."""
         return self.build.plan.spec_digest
+
+
+# In the place of ssh: the last argument is run in a folder of the node's, which may be away.
+SSH = """#!/bin/sh
+for word; do [ "$word" = -- ] || {{ node=$command; command=$word; }}; done
+cd "{nodes}/$node" 2> /dev/null || {{ echo "ssh: connect to host $node port 22: No route to host" >&2; exit 255; }}
+[ ! -e greeting ] || cat greeting
+exec sh -c "$command"
+"""
+
+
+@pytest.fixture
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders that are reached by a stand-in of ssh as if they were nodes."""
+    folder, programs = tmp_path / "machines", tmp_path / "programs"
+    programs.mkdir()
+    for name in ("cp1", "cp2", "cp3"):
+        (folder / name).mkdir(parents=True)
+    for name, text in (("ssh", SSH.format(nodes=folder)), ("sudo", '#!/bin/sh\nshift\nexec "$@"\n')):
+        (programs / name).write_text(text, encoding="utf-8")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    return folder
 
 
 @pytest.fixture(scope="session")

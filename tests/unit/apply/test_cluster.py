@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kharden import buildlock
-from kharden.apply import cluster
+from kharden.apply import cluster, clusterlock
 from kharden.apply.cluster import apply
 from kharden.apply.runner import ApplyResult, Progress, Run
 from kharden.errors import IntegrityError, RefusedError
@@ -33,6 +34,13 @@ class Silent:
         """A task ended."""
 
 
+@pytest.fixture(autouse=True)
+def lock(machines: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cluster's lock on its control plane."""
+    monkeypatch.setattr(clusterlock, "PATH", "lock")
+    return machines / "cp1" / "lock"
+
+
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, dict[str, bytes]]]:
     """Runs that were begun, each with the payloads that Ansible would have found; none is really run."""
@@ -49,7 +57,12 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, dict[str, bytes]]]:
 
 
 def applied(
-    written: Written, *, digest: str = "", identities: Identities | None = None, check: bool = False
+    written: Written,
+    *,
+    digest: str = "",
+    identities: Identities | None = None,
+    check: bool = False,
+    break_lock: bool = False,
 ) -> ApplyResult:
     return apply(
         written.folder,
@@ -58,6 +71,7 @@ def applied(
         cache=Path("/cache"),
         progress=Silent(),
         check=check,
+        break_lock=break_lock,
     )
 
 
@@ -144,6 +158,33 @@ def test_the_lock_goes_with_an_error_too(written: Written, monkeypatch: pytest.M
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             applied(written)
+
+
+def test_a_run_holds_the_clusters_lock_and_gives_it_back(
+    written: Written, monkeypatch: pytest.MonkeyPatch, lock: Path
+) -> None:
+    def run(request: Run, _progress: Progress) -> ApplyResult:
+        assert json.loads(lock.read_text())["process"] == os.getpid()
+        assert not request.is_lost()
+        return ApplyResult("successful")
+
+    monkeypatch.setattr(cluster, "run", run)
+    assert applied(written).notes == []
+    assert lock.read_text() == ""
+
+
+def test_a_lock_that_was_left_stops_an_apply_until_it_is_broken_and_a_plan_tells(
+    written: Written, runs: list[tuple[Run, dict[str, bytes]]], lock: Path
+) -> None:
+    lock.write_text('{"who": "anna@laptop", "process": 7, "command": "kharden apply", "since": "2026-11-21T19:00:00Z"}')
+    with pytest.raises(RefusedError, match=r"^anna@laptop was cut off and has left the cluster's lock \(process 7"):
+        applied(written)
+    assert not runs
+    (note,) = applied(written, check=True).notes
+    assert note.startswith("anna@laptop was cut off")
+    (note,) = applied(written, break_lock=True).notes
+    assert note.startswith("the lock of anna@laptop was broken")
+    assert applied(written).notes == []
 
 
 def test_another_build_beside_it_is_free(written: Written, holder: subprocess.Popen[str]) -> None:

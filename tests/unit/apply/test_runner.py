@@ -231,6 +231,14 @@ except runner.RemoteError as error:
     assert said.strip() == "it was interrupted: apply again; it goes on where it stopped"
 
 
+def test_one_whose_lock_was_taken_away_stops(site: Site) -> None:
+    site.write(play("Host", shell("sleep 4"), shell(f"touch {site.root}/went-on")))
+    request = Run(site.root / "build", site.workspace, site.root / "cache", is_lost=lambda: True)
+    with pytest.raises(RemoteError, match=r"^the cluster's lock was taken away"):
+        run(request, Shown())
+    assert not (site.root / "went-on").exists()
+
+
 # --- the line that tells most, of results as modules give them
 
 
