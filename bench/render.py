@@ -56,7 +56,7 @@ def specification(nodes: int) -> str:
     return (
         "apiVersion: kharden.dev/v1\nkind: Cluster\nmetadata: {name: bench}\nspec:\n  kubernetes: {version: 1.36.3}\n"
         f"  nodes:\n{rows}  network:\n    nodeCIDRs: [10.96.0.0/16]\n    podCIDRs: [172.16.0.0/12]\n"
-        "    serviceCIDRs: [10.32.0.0/16]\n"
+        "    serviceCIDRs: [10.32.0.0/16]\n    plugin: none\n"
     )
 
 

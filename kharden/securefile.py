@@ -26,14 +26,18 @@ class WriteError(KhardenError, OSError):
 def make_folder(path: Path, *, mode: int = 0o755) -> None:
     """Make `path` and its parents; the last one gets `mode`, unless it is there already."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=mode, exist_ok=True)
+        if not path.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=mode, exist_ok=True)
     except OSError as error:
         raise WriteError(f"{path}: can't make this folder ({error.strerror})", remedy="look at its parents") from None
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write(path: Path, content: bytes, *, mode: int = 0o644, lasting: bool = True) -> None:
     """Write `content` to `path` atomically, with `mode`; parents are made.
+
+    What can be made again, and is held against a digest before it is used, needs not be `lasting`: nobody waits for
+    the disk, and a power cut may leave it empty.
 
     Raises:
         WriteError: the disk is full, read-only or not ours; the old file is still whole.
@@ -46,9 +50,11 @@ def write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             os.fchmod(descriptor, mode)
             stream.write(content)
             stream.flush()
-            os.fsync(descriptor)
+            if lasting:
+                os.fsync(descriptor)
         temporary.rename(path)
-        settle(path.parent)
+        if lasting:
+            settle(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -115,12 +121,12 @@ def _unreadable(path: Path, error: OSError) -> KhardenError:
     return MissingError(f"{path}: can't be read ({error.strerror})", remedy="put it there, or mend its mode")
 
 
-def write_if_changed(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
+def write_if_changed(path: Path, content: bytes, *, mode: int = 0o644, lasting: bool = True) -> bool:
     """As `write`, but leave a file alone that already holds `content` with `mode`; True if it was written."""
     try:
         if not path.is_symlink() and path.read_bytes() == content and path.stat().st_mode & 0o7777 == mode:
             return False
     except OSError:
         pass
-    write(path, content, mode=mode)
+    write(path, content, mode=mode, lasting=lasting)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,11 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
     ranges = {node.name: _pod_ranges(spec, node) if routed else () for node in spec.nodes}
     _refuse_shared_ranges(ranges)
     first = next(node.name for node in spec.nodes if node.role == "control-plane")
-    nodes = tuple(_node(spec, node, first=node.name == first, ranges=ranges, lab=lab) for node in spec.nodes)
+    # The families of both are in one order. Made once: each node has almost all of them.
+    routes = {
+        node.name: tuple(starmap(Route, zip(ranges[node.name], _addresses(node), strict=False))) for node in spec.nodes
+    }
+    nodes = tuple(_node(node, first=node.name == first, ranges=ranges, routes=routes, lab=lab) for node in spec.nodes)
     return ClusterPlan(
         name=cluster.metadata.name,
         spec_digest=spec_digest,
@@ -98,15 +103,13 @@ def _network(network: NetworkSection) -> NetworkPlan:
 
 
 def _node(
-    spec: Spec, node: Node, *, first: bool, ranges: dict[str, tuple[IPNetwork, ...]], lab: LabFacts | None
+    node: Node,
+    *,
+    first: bool,
+    ranges: dict[str, tuple[IPNetwork, ...]],
+    routes: dict[str, tuple[Route, ...]],
+    lab: LabFacts | None,
 ) -> NodePlan:
-    routes = tuple(
-        Route(destination, address)
-        for other in spec.nodes
-        if other.name != node.name
-        # The families of both are in one order.
-        for destination, address in zip(ranges[other.name], _addresses(other), strict=False)
-    )
     return NodePlan(
         name=node.name,
         addresses=_addresses(node),
@@ -115,7 +118,7 @@ def _node(
         first=first,
         ssh=_ssh(node.name, node.ssh, lab, node.ssh.jump_host),
         pod_ranges=ranges[node.name],
-        routes=routes,
+        routes=tuple(route for name, own in routes.items() if name != node.name for route in own),
         runtime=_runtime(lab),
         labels=marks.labels(node),
         taints=marks.taints(node),

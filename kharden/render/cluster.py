@@ -9,6 +9,7 @@ from kharden.pki.views import ControlPlaneSecrets
 from kharden.plan import transport
 from kharden.render.artefact import ByKubeadm, Folder, Image, NodeFiles, Program
 from kharden.render.control_plane import ETCD_OWNER, ETCD_PKI, api_server_files, kubeconfigs, pki_files
+from kharden.render.firewall import places_of
 from kharden.render.host import host_files
 from kharden.render.inventory import inventory
 from kharden.render.kubeadm import kubeadm_files
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from kharden.pki.views import WorkerSecrets
     from kharden.plan.model import Architecture, ClusterPlan, NodePlan
+    from kharden.render.firewall import Places
     from kharden.render.manifests import Manifest
 
 _BIN = "/usr/local/bin"
@@ -90,7 +92,8 @@ def render_cluster(
         folder: where the build will lie; the ssh configuration names its own neighbours.
         network: the file of plugin "manifest", already held against its digest.
     """
-    nodes = tuple(_node(plan, node, secrets[node.name], supplies[node.architecture]) for node in plan.nodes)
+    places = places_of(plan)
+    nodes = tuple(_node(plan, node, secrets[node.name], supplies[node.architecture], places) for node in plan.nodes)
     manifests = (*cluster_manifests(plan), *network_manifest(network))
     ansible = {
         "hosts.yaml": inventory(plan, nodes, tuple(map(manifest_location, manifests))),
@@ -100,9 +103,15 @@ def render_cluster(
     return Build(plan, nodes, manifests, ansible, next(iter(supplies.values())).lock)
 
 
-def _node(plan: ClusterPlan, node: NodePlan, secrets: ControlPlaneSecrets | WorkerSecrets, supply: Supply) -> NodeFiles:
+def _node(
+    plan: ClusterPlan,
+    node: NodePlan,
+    secrets: ControlPlaneSecrets | WorkerSecrets,
+    supply: Supply,
+    places: Places,
+) -> NodeFiles:
     tags = {name: supply.image(name).reference.rpartition(":")[2] for name in ("coredns", "etcd")}
-    files = (*host_files(plan, node, secrets.authority, supply.image("pause").reference),)
+    files = (*host_files(plan, node, secrets.authority, supply.image("pause").reference, places),)
     if isinstance(secrets, ControlPlaneSecrets):  # a worker's share has no field for a key
         files += (*api_server_files(plan, secrets), *pki_files(secrets), *kubeconfigs(plan, node, secrets))
     repositories = [image.reference.rpartition(":")[0] for image in supply.images]

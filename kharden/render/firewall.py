@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_network
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from kharden.render.artefact import Artefact
 from kharden.render.text import render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kharden.plan.firewall import Family, Opening, Place
     from kharden.plan.model import ClusterPlan, NodePlan
@@ -28,11 +29,36 @@ _PROTOCOLS: dict[Family, str] = {4: "ipv4", 6: "ipv6"}
 _TRANSLATED: tuple[Place, ...] = ("nodes", "pods", "node-ports")
 
 
-def firewall_files(plan: ClusterPlan, node: NodePlan) -> tuple[Artefact, ...]:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Every place's addresses, gathered once: each node's rules have them all, and there may be thousands of nodes.
+
+    Attributes:
+        ranges: variables of the rules and what is in them.
+        families: those of which a place has an address.
+    """
+
+    ranges: Rows
+    families: Mapping[Place, tuple[Family, ...]]
+
+
+def places_of(plan: ClusterPlan) -> Places:
+    """What the rules of all nodes have in common."""
+    networks = {place: members(plan, place) for place in PLACES}
+    return Places(
+        ranges=[row for place, listed in networks.items() for row in _ranges(_variable(place), listed)],
+        families={
+            place: tuple(family for family in FAMILIES if of_family(listed, family))
+            for place, listed in networks.items()
+        },
+    )
+
+
+def firewall_files(plan: ClusterPlan, node: NodePlan, places: Places) -> tuple[Artefact, ...]:
     """The rules, and the unit that loads them before the network is up."""
     rules = Artefact(
         _RULES,
-        render(_RULES[1:], _values(plan, node)),
+        render(_RULES[1:], _values(plan, node, places)),
         mode=0o600,
         restarts=(UNIT,),
         validate=("/usr/sbin/nft", "--check", "--file", "%s"),
@@ -40,41 +66,43 @@ def firewall_files(plan: ClusterPlan, node: NodePlan) -> tuple[Artefact, ...]:
     return (rules, Artefact(_UNIT_FILE, render(_UNIT_FILE[1:], {}), restarts=("daemon-reload", UNIT)))
 
 
-def _values(plan: ClusterPlan, node: NodePlan) -> dict[str, object]:
+def _values(plan: ClusterPlan, node: NodePlan, places: Places) -> dict[str, object]:
     """What the template has holes for; a place without any address of a family has no rule: nft has no empty set."""
     own = openings(plan, node)
-    pods = _named(plan, ("pods",))
+    pods = _named(places, ("pods",))
     own_families = {network.version for network in node.pod_ranges}
     foreign = [family for family in FAMILIES if plan.network.routed and family not in own_families]
     return {
-        "ranges": list(_ranges(plan, node)),
+        "ranges": [
+            *places.ranges,
+            *_ranges("own_pods", node.pod_ranges),
+            *_ranges("metadata", [ip_network(address) for address in METADATA_ADDRESSES]),
+        ],
         "own_pods": [
             {"interface": POD_INTERFACE, "family": _NAMES[family], "range": f"own_pods{family}"}
             for family in FAMILIES
             if family in own_families
         ],
         "foreign_families": [{"interface": POD_INTERFACE, "protocol": _PROTOCOLS[family]} for family in foreign],
-        "translated": _named(plan, _TRANSLATED),
+        "translated": _named(places, _TRANSLATED),
         "own_ports": _ports(own),
-        "from_pods": list(_rules(plan, own, ("pods",))),
-        "from_elsewhere": list(_rules(plan, own, tuple(place for place in PLACES if place != "pods"))),
+        "from_pods": list(_rules(places, own, ("pods",))),
+        "from_elsewhere": list(_rules(places, own, tuple(place for place in PLACES if place != "pods"))),
         "pods": pods,
         "nodes_to_pods": [
             {"family": nodes["family"], "nodes": nodes["range"], "pods": each["range"]}
-            for nodes in _named(plan, ("nodes",))
+            for nodes in _named(places, ("nodes",))
             for each in pods
             if nodes["family"] == each["family"]
         ],
     }
 
 
-def _ranges(plan: ClusterPlan, node: NodePlan) -> Iterator[dict[str, object]]:
-    networks: dict[str, Iterable[IPNetwork]] = {_variable(place): members(plan, place) for place in PLACES}
-    networks |= {"own_pods": node.pod_ranges, "metadata": [ip_network(address) for address in METADATA_ADDRESSES]}
-    for name, listed in networks.items():
-        for family in FAMILIES:
-            if elements := [_element(network) for network in of_family(listed, family)]:
-                yield {"name": f"{name}{family}", "elements": ", ".join(elements)}
+def _ranges(name: str, networks: Iterable[IPNetwork]) -> Iterator[dict[str, object]]:
+    listed = tuple(networks)
+    for family in FAMILIES:
+        if elements := [_element(network) for network in of_family(listed, family)]:
+            yield {"name": f"{name}{family}", "elements": ", ".join(elements)}
 
 
 def _variable(place: Place) -> str:
@@ -86,12 +114,11 @@ def _element(network: IPNetwork) -> str:
     return str(network.network_address if network.num_addresses == 1 else network)
 
 
-def _named(plan: ClusterPlan, places: Iterable[Place]) -> Rows:
+def _named(all_places: Places, places: Iterable[Place]) -> Rows:
     return [
         {"family": _NAMES[family], "range": f"{_variable(place)}{family}"}
         for place in places
-        for family in FAMILIES
-        if of_family(members(plan, place), family)
+        for family in all_places.families[place]
     ]
 
 
@@ -104,7 +131,7 @@ def _ports(own: tuple[Opening, ...]) -> Rows:
     ]
 
 
-def _rules(plan: ClusterPlan, own: tuple[Opening, ...], places: tuple[Place, ...]) -> Iterator[dict[str, object]]:
+def _rules(all_places: Places, own: tuple[Opening, ...], places: tuple[Place, ...]) -> Iterator[dict[str, object]]:
     for opening in own:
-        for source in _named(plan, (place for place in opening.places if place in places)):
+        for source in _named(all_places, (place for place in opening.places if place in places)):
             yield source | {"protocol": opening.protocol, "port": opening.port}

@@ -12,6 +12,7 @@ from kharden.render.text import render
 
 if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.render.firewall import Places
     from kharden.spec.types import IPNetwork
 
 # The balancer's own copy: /etc/kubernetes/pki/ca.crt is not there before a worker has joined.
@@ -20,11 +21,13 @@ _BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
 _ROUTE_PROTOCOL = 107
 
 
-def host_files(plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image: str) -> tuple[Artefact, ...]:
+def host_files(
+    plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image: str, places: Places
+) -> tuple[Artefact, ...]:
     """Everything of a node that doesn't depend on its role, in the order of its dependencies."""
     return (
         *_kernel(plan, node),
-        *firewall_files(plan, node),
+        *firewall_files(plan, node, places),
         _sshd(node),
         _journal(),
         _file("etc/sysusers.d/kharden.conf", {"etcd_uid": ETCD_UID}, restarts=("kharden-users.service",)),

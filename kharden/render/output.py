@@ -36,11 +36,14 @@ def write(build: Build, folder: Path, recipients: Mapping[Store, Sequence[str]])
     files = _public_files(build)
     sealed, ciphertexts = _sealed_files(build, folder, recipients)
     files |= ciphertexts
-    files["manifest.json"] = _json(_manifest(build))
-    files[_SEALED] = _json(sealed)
-    changed = [path for path, content in files.items() if securefile.write_if_changed(folder / path, content)]
+    # Of thousands of files none has to outlast a power cut: these two lists tell whether each is whole.
+    changed = [
+        path for path, content in files.items() if securefile.write_if_changed(folder / path, content, lasting=False)
+    ]
+    lists = {"manifest.json": _json(_manifest(build)), _SEALED: _json(sealed)}
+    changed += [path for path, content in lists.items() if securefile.write_if_changed(folder / path, content)]
     kept = {path for path in sealed if path not in ciphertexts}
-    changed += _remove_others(folder, files.keys() | kept)
+    changed += _remove_others(folder, files.keys() | lists.keys() | kept)
     return tuple(sorted(changed))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -53,9 +53,17 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        auto_reload=False,  # templates don't change while we run
     )
     environment.filters["to_yaml"] = to_yaml
     return environment
+
+
+@lru_cache(maxsize=64)  # many nodes have the same text
+def _parse_back(template: str, text: str) -> None:
+    for document in yaml.load_all(text, _UniqueKeys):
+        if document is None:
+            raise TemplateError(f"templates/{template}.j2: an empty document")
 
 
 def render(template: str, values: Mapping[str, object]) -> bytes:
@@ -67,9 +75,7 @@ def render(template: str, values: Mapping[str, object]) -> bytes:
     try:
         text = _environment().get_template(f"{template}.j2").render(values)
         if template.endswith((".yaml", ".conflist")):
-            for document in yaml.load_all(text, _UniqueKeys):
-                if document is None:
-                    raise TemplateError(f"templates/{template}.j2: an empty document")
+            _parse_back(template, text)
     except (jinja2.TemplateError, yaml.YAMLError) as error:
         raise TemplateError(f"templates/{template}.j2: {error}".splitlines()[0], remedy="report this fault") from None
     return text.encode()
