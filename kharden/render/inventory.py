@@ -35,6 +35,13 @@ _PROGRAMS = {
     "systemd-sysusers": "systemd",
     "unshare": "util-linux",
 }
+# Without which there are no containers; modules are loaded later, with a line of their own where one is missing.
+_KERNEL = (
+    "filesystem:overlay",
+    *(f"controller:{name}" for name in ("cpu", "cpuset", "memory", "pids")),
+    *(f"path:/proc/self/ns/{name}" for name in ("ipc", "mnt", "net", "pid", "uts")),
+    "path:/proc/sys/kernel/seccomp",
+)
 _CLUSTER_CA = "/etc/kubernetes/pki/ca.crt"
 _ETCD_CA = "/etc/kubernetes/pki/etcd/ca.crt"
 
@@ -118,15 +125,22 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
         # kubeadm's own least for a control plane; a worker runs with less.
         "memory_mib": 1700 if control_plane else 900,
         "cpus": 2 if control_plane else 1,
-        "disk_mib": {"/var/lib": 4000},
+        "disk_mib": _room(plan, control_plane=control_plane),
         "ports": ports,
         "programs": _PROGRAMS,
         "swap_allowed": False,
+        "kernel_features": list(_KERNEL),
         "cgroup_version": [node.runtime.cgroup_version],
         "distribution": [{"id": "debian", "versions": ["12", "13"]}],
         "ssh": {"port": node.ssh.port, "sources": [str(network) for network in members(plan, "ssh")]},
         "authorities": _authorities(files),
     }
+
+
+def _room(plan: ClusterPlan, *, control_plane: bool) -> dict[str, int]:
+    """MiB that must be free for what is placed and written; an API server that can't write its audit log fails."""
+    room = {"/var/lib": 4000, "/etc": 16, "/usr/local/bin": 16, "/opt/cni/bin": 16, "/run": 16}
+    return room | ({"/var/log/kubernetes/audit": plan.audit.max_size_mb} if control_plane else {})
 
 
 def _authorities(files: NodeFiles) -> dict[str, str]:

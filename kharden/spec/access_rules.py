@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from kharden.spec.types import IPNetwork
 
 _ACCESS: KeyPath = ("spec", "access")
+# Ports of TCP on which kharden's own programs listen on a node, some of them on loopback alone.
+_OWN_PORTS = {
+    2379: "etcd",
+    2380: "etcd",
+    2381: "etcd",
+    6443: "the API server",
+    7443: "the balancer",
+    10248: "the kubelet",
+    10249: "the service proxy",
+    10250: "the kubelet",
+    10256: "the service proxy",
+    10257: "the controller manager",
+    10259: "the scheduler",
+}
 
 
 def allowed_ranges_are_apart(cluster: Cluster) -> Iterator[Finding]:
@@ -48,7 +62,45 @@ def ssh_is_not_locked_out(cluster: Cluster) -> Iterator[Finding]:
             yield Finding((*_ACCESS, "ssh"), message, f"add {address}/{address.max_prefixlen}")
 
 
+def ssh_is_for_more_than_pods(cluster: Cluster) -> Iterator[Finding]:
+    """A node never takes a pod's connection for ssh, whatever list has its address."""
+    for i, network in enumerate(cluster.spec.access.ssh):
+        for j, pods in enumerate(cluster.spec.network.pod_cidrs):
+            if _is_within(network, pods):
+                message = f"this lets in nobody: it lies in spec.network.podCIDRs[{j}], and pods are never let in"
+                yield Finding((*_ACCESS, "ssh", i), message, "write the addresses from which people and kharden come")
+
+
+def jump_hosts_are_no_pods(cluster: Cluster) -> Iterator[Finding]:
+    """What comes from elsewhere under a pod's or a service's address is dropped, so that way would be cut off."""
+    network = cluster.spec.network
+    taken = {"podCIDRs": network.pod_cidrs, "serviceCIDRs": network.service_cidrs}
+    for i, host in enumerate(cluster.spec.jump_hosts):
+        for key, ranges in taken.items():
+            for j, one in enumerate(ranges):
+                if isinstance(host.address, IPv4Address | IPv6Address) and host.address in one:
+                    message = f"the firewall would cut off this machine: its address lies in spec.network.{key}[{j}]"
+                    yield Finding(("spec", "jumpHosts", i, "address"), message, "choose another range or address")
+
+
+def own_ports_are_free(cluster: Cluster) -> Iterator[Finding]:
+    """Of sshd and what else would listen there only one starts."""
+    for i, node in enumerate(cluster.spec.nodes):
+        if node.ssh.port in _OWN_PORTS:
+            message = f"this port is {_OWN_PORTS[node.ssh.port]}'s on every node"
+            yield Finding(("spec", "nodes", i, "ssh", "port"), message, "choose another")
+
+
+def _is_within(network: IPNetwork, other: IPNetwork) -> bool:
+    if isinstance(network, IPv4Network) and isinstance(other, IPv4Network):
+        return network.subnet_of(other)
+    return isinstance(network, IPv6Network) and isinstance(other, IPv6Network) and network.subnet_of(other)
+
+
 ACCESS_RULES: tuple[Rule, ...] = (
     allowed_ranges_are_apart,
     ssh_is_not_locked_out,
+    ssh_is_for_more_than_pods,
+    jump_hosts_are_no_pods,
+    own_ports_are_free,
 )

@@ -242,7 +242,9 @@ def disk(wanted: dict[str, int]) -> list[Problem]:
         there = next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
         status = os.statvfs(there)
         free = status.f_bavail * status.f_frsize // _MIB
-        if status.f_flag & os.ST_RDONLY:
+        if not there.is_dir():
+            result.append(Problem(f"{path}: {there} is no folder", "move it away"))
+        elif status.f_flag & os.ST_RDONLY:
             result.append(Problem(f"{path}: its filesystem is read-only", "mount it writable"))
         elif free < int(mib):
             result.append(

@@ -135,6 +135,22 @@ def test_every_problem_is_told_at_once_with_a_remedy() -> None:
     assert "\n" not in result.values["msg"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount needs root")
+def test_a_file_in_the_place_of_a_folder_and_a_filesystem_that_is_read_only_are_told(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("")
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", folder], check=True)
+    try:
+        result = preflight(disk_mib={str(tmp_path / "log/audit"): 1, str(folder / "below"): 1})
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert [problem["what"] for problem in result.values["problems"]] == [
+        f"{tmp_path}/log/audit: {tmp_path}/log is no folder",
+        f"{folder}/below: its filesystem is read-only",
+    ]
+
+
 def test_a_taken_port_is_told_with_its_process_unless_that_may_have_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
