@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -19,24 +20,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MEMORY = ("tmpfs", "ramfs")
+_PREFIX = "kharden-run-"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder of mode 0700 on tmpfs, removed in the end, however the run ends.
+    """A folder of mode 0700 on tmpfs, removed in the end, however the run ends; after SIGKILL by the next run.
 
     Raises:
         MissingError: this machine has no tmpfs that we may write to.
     """
     memory = _memory()
+    _clear(memory)
     with _signals():
-        folder = Path(tempfile.mkdtemp(prefix="kharden-", dir=memory))
+        folder, lock = _make(memory)
         try:
             yield folder
         finally:
-            while _end_helpers(folder):
-                time.sleep(0.05)  # until the kernel has let go of them
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+            os.close(lock)
+
+
+def _make(memory: Path) -> tuple[Path, int]:
+    """A folder and its lock, which the kernel lets go of with this process; it has its name only when it is locked."""
+    made = Path(tempfile.mkdtemp(prefix=".kharden-", dir=memory))
+    lock = os.open(made, _FOLDER)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return made.rename(made.with_name(made.name.replace(".kharden-", _PREFIX))), lock
+
+
+def _clear(memory: Path) -> None:
+    """Remove what runs of ours left that were killed: payloads are in there."""
+    for folder in memory.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # it is another user's, is in use, or has just gone
+            if folder.lstat().st_uid != os.geteuid():
+                continue
+            lock = os.open(folder, _FOLDER)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(folder)
+            finally:
+                os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    while _end_helpers(folder):
+        time.sleep(0.05)  # until the kernel has let go of them
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end_helpers(folder: Path) -> bool:

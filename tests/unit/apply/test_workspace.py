@@ -67,6 +67,28 @@ def test_it_goes_when_somebody_ends_the_process(number: signal.Signals) -> None:
     assert not folder.exists()
 
 
+def test_what_a_killed_run_left_goes_with_the_next_and_one_that_lives_keeps_its_own() -> None:
+    argv = [sys.executable, "-c", PROGRAM]
+    with (
+        subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as killed,
+        subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as alive,
+    ):
+        assert killed.stdout
+        assert alive.stdout
+        left, kept = Path(killed.stdout.readline().strip()), Path(alive.stdout.readline().strip())
+        # Something that it had started, and that outlives it.
+        helper = subprocess.Popen(["sh", "-c", "sleep 600; :", str(left)], start_new_session=True)
+        killed.kill()
+        killed.wait()
+        assert (left / "payload").exists()
+        with workspace():
+            assert not left.exists()
+            assert (kept / "payload").exists()
+        assert helper.wait(60) != 0
+        alive.terminate()
+    assert not kept.exists()
+
+
 def test_signals_do_afterwards_what_they_did_before() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with workspace():
