@@ -34,6 +34,8 @@ _SETTINGS = {
     "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
     "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
     "ANSIBLE_TIMEOUT": "20",
+    # Groups of nodes with something to do are empty where there is nothing.
+    "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",
 }
 # How many seconds ansible-runner waits for output before it looks whether it has to stop.
 _RUNNER_SETTINGS = b'{"pexpect_timeout": 1}'
@@ -64,6 +66,7 @@ class ApplyResult:
 
     Attributes:
         seconds: wall time of each phase, by its name in playbooks/site.yml.
+        tasks: how many ran on each node.
         notes: what a person should know and nothing was done about, each with the node that says it.
     """
 
@@ -71,7 +74,7 @@ class ApplyResult:
     failures: list[Failure] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    tasks: int = 0
+    tasks: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -166,7 +169,7 @@ class _Listener:
             details = result.get("changes") or result.get("actions") or ()
             self.result.changes.append(Change(node, task, tuple(details)))
         self.result.notes += [f"{node}: {note}" for note in _notes(result)]
-        self.result.tasks += state != "skipped"
+        self.result.tasks[node] = self.result.tasks.get(node, 0) + (state != "skipped")
         self.progress.task(node, task, state)
 
 
@@ -266,7 +269,8 @@ def _environment(request: Run) -> dict[str, str]:
     return _SETTINGS | {
         "ANSIBLE_SSH_ARGS": shlex.join(request.ssh_arguments),
         "ANSIBLE_LIBRARY": str(playbooks / "library"),
-        "ANSIBLE_MODULE_UTILS": str(playbooks / "module_utils"),
+        # Modules too: one of them looks at what the others would do, and it shall be their code that looks.
+        "ANSIBLE_MODULE_UTILS": os.pathsep.join(str(playbooks / name) for name in ("module_utils", "library")),
         "ANSIBLE_LOCAL_TEMP": str(request.workspace / "ansible"),
         "ANSIBLE_HOME": str(request.workspace / "ansible"),
         # ansible-playbook lies beside the interpreter that runs us, and no other one is meant.

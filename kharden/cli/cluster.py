@@ -118,7 +118,7 @@ def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: di
         for change in result.changes
     ]
     if as_json:
-        found = {"changed": len(rows), "changes": rows, "notes": result.notes}
+        found = {"changed": len(rows), "changes": rows, "notes": result.notes, "tasks": result.tasks}
         print_json(found | {"seconds": seconds or result.seconds})
         return
     screen = console()

@@ -102,6 +102,11 @@ left:
   returned: always
   type: list
   elements: str
+notes:
+  description: The same, as lines for a person.
+  returned: always
+  type: list
+  elements: str
 missing:
   description: Content that is neither staged nor on the node, as path and sha256. Fails outside check mode.
   returned: always
@@ -121,6 +126,7 @@ ARGUMENTS = {
     "staging": {"type": "path", "default": "/var/lib/kharden/staged"},
     "trust_times": {"type": "bool", "default": False},
 }
+LEFT = "{}: is no longer listed, but was changed since kharden placed it: look at it, then remove it"
 
 
 def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list[str]]:
@@ -147,6 +153,24 @@ def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list
     if not plan:
         _carry_out(entries, found, before, sorted(coming), params)
     return found, sorted(coming)
+
+
+def unsettled(params: dict[str, Any]) -> str:
+    """What a run would find to do, also where that is only its own record (of what is `left`); empty if nothing.
+
+    Raises:
+        NodeError: the payload or the record can't be used.
+    """
+    entries = payload.decode(params["payload"])
+    before = record.load(params["record"])
+    circumstances = survey.Circumstances(before, params["staging"], plan=True, trust_times=params["trust_times"])
+    found = survey.survey(entries, circumstances)
+    paths = [step.change.path for step in found.steps] or found.problems
+    if not paths:
+        paths = [path for path in map(files.temporary, before) if files.look(path)]  # of a run that was cut off
+    if not paths and record.remember_times(record.expected(entries, before, [])) != before:
+        paths = [params["record"]]
+    return "".join(paths[:1]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
 def _carry_out(
@@ -177,6 +201,7 @@ def as_result(found: survey.Survey, coming: list[str], *, with_diff: bool) -> di
         "changes": [change.as_result() for change in listed],
         "restarts": coming,
         "left": found.left,
+        "notes": [LEFT.format(path) for path in found.left],
         "missing": found.missing,
     }
     if with_diff:
@@ -194,8 +219,6 @@ def main() -> None:
             found, coming = converge(module.params, plan=plan)
     except NodeError as error:
         module.fail_json(msg=error.message, **error.details)
-    for path in found.left:
-        module.warn(f"{path}: is no longer listed, but was changed since kharden placed it: look at it, then remove it")
     module.exit_json(**as_result(found, coming, with_diff=module._diff))  # noqa: SLF001 - Ansible's own name for --diff
 
 

@@ -394,11 +394,15 @@ def authorities(wanted: dict[str, str]) -> list[Problem]:
     ]
 
 
-def main() -> None:
-    """Run as an Ansible module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+def state() -> dict[str, bool]:
+    """How far earlier runs came: whether this is a node of the cluster, and whether DNS was installed from here."""
+    return {"member": any(marker.exists() for marker in _MARKERS), "dns": _DNS_MARKER.exists()}
+
+
+def fail_where_unfit(module: AnsibleModule, expectations: dict[str, Any]) -> None:
+    """End the run with everything that is in the way, if there is anything."""
     try:
-        found = problems(module.params["expectations"])
+        found = problems(expectations)
     except (KeyError, TypeError, ValueError) as error:
         module.fail_json(msg=f"an expectation is not of the form that is documented ({error}): correct it", problems=[])
     except OSError as error:
@@ -407,8 +411,13 @@ def main() -> None:
     if found:
         lines = "; ".join(f"{problem.what}: {problem.remedy}" for problem in found)
         module.fail_json(msg=f"nothing was changed, {len(found)} in the way: {lines}", problems=listed)
-    member = any(marker.exists() for marker in _MARKERS)
-    module.exit_json(changed=False, problems=[], member=member, dns=_DNS_MARKER.exists())
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    fail_where_unfit(module, module.params["expectations"])
+    module.exit_json(changed=False, problems=[], **state())
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ restarted:
   sample: [{name: containerd.service, before: 81234567, after: 99234567}]
 """
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, Any] = {
     "units": {
         "type": "list",
         "elements": "dict",

@@ -80,6 +80,10 @@ class Kubectl:
         """Those of `items` that are there, by identity."""
         return self._listed(self._run("get", "--ignore-not-found", *self._whole(), "--filename=-", given=items))
 
+    def all_of(self, kinds: str, *flags: str) -> list[Object]:
+        """All objects of `kinds`, by names divided by commas."""
+        return list(json.loads(self._run("get", kinds, *flags, "--output=json"))["items"])
+
     def managed(self, kinds: list[str]) -> dict[str, Object]:
         """All objects of these kinds that carry our label."""
         return self._listed(

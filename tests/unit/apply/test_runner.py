@@ -119,7 +119,7 @@ def test_a_run_that_goes_well_is_told_as_it_goes(site: Site) -> None:
         for node in ("cp1", "w1")
         for task, state in (("Place", "changed"), ("true", "ok"), ("false", "skipped"), ("exit 0", "changed"))
     )
-    assert result.tasks == 6
+    assert result.tasks == {"cp1": 3, "w1": 3}
     assert [change for change in result.changes if change.node == "cp1"] == [
         Change("cp1", "Place", (detail,)),
         Change("cp1", "exit 0", ()),

@@ -81,7 +81,7 @@ def run(site: Site, task: str, **options: Any) -> int:  # noqa: ANN401  # as the
     return 0
 
 
-CHANGED = ApplyResult("successful", [], [Change("cp1", "Place all files", (DETAIL, DETAIL))], {"Host": 1.5}, 3)
+CHANGED = ApplyResult("successful", [], [Change("cp1", "Place all files", (DETAIL, DETAIL))], {"Host": 1.5}, {"cp1": 3})
 
 
 @pytest.mark.parametrize(("result", "status"), [(ApplyResult("successful"), 0), (CHANGED, 2)])
@@ -111,7 +111,7 @@ def test_a_nodes_words_give_the_terminal_no_commands(
     site.add("a")
     hostile = "\x1b]0;owned\x07\x1b[2J\u202eé\rend"
     detail = {"path": f"/etc/{hostile}", "action": "update", "diff": f"-{hostile}\n+b\n"}
-    outcome(ApplyResult("successful", [], [Change("cp1", "Place all files", (detail,))], {}, 1))
+    outcome(ApplyResult("successful", [], [Change("cp1", "Place all files", (detail,))], {}, {"cp1": 1}))
     run(site, "plan")
     shown = r"\x1b]0;owned\x07\x1b[2J\u202eé\rend"
     assert capsys.readouterr().out.splitlines()[:3] == [f"cp1: Place all files: update /etc/{shown}", f"-{shown}", "+b"]

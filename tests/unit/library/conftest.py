@@ -25,12 +25,12 @@ PLAYBOOKS = Path(__file__).parents[3] / "playbooks"
 LIBRARY, MODULE_UTILS = PLAYBOOKS / "library", PLAYBOOKS / "module_utils"
 
 # Ansible finds our module_utils by its configuration; tests import them under the same name.
-ansible.module_utils.__path__.append(str(MODULE_UTILS))
+ansible.module_utils.__path__ += [str(MODULE_UTILS), str(LIBRARY)]
 
 # What Ansible does on a node, less the packing: the arguments come on standard input.
 LAUNCH = """
 import runpy, sys, ansible.module_utils
-ansible.module_utils.__path__.append(sys.argv.pop(1))
+ansible.module_utils.__path__ += [sys.argv.pop(1), sys.argv.pop(1)]
 runpy.run_path(sys.argv.pop(1), run_name="__main__")
 """
 USER = getpass.getuser()
@@ -62,7 +62,7 @@ def run_module(
     """Run the module `name` in a process of its own; `before` runs in it first (a limit, say)."""
     text = json.dumps({"ANSIBLE_MODULE_ARGS": arguments | {"_ansible_check_mode": check, "_ansible_diff": diff}})
     done = subprocess.run(
-        [sys.executable, "-c", LAUNCH, str(MODULE_UTILS), str(LIBRARY / f"{name}.py")],
+        [sys.executable, "-c", LAUNCH, str(MODULE_UTILS), str(LIBRARY), str(LIBRARY / f"{name}.py")],
         input=text,
         capture_output=True,
         text=True,

@@ -234,7 +234,7 @@ def test_what_somebody_else_changed_since_is_left_and_named_once(node: Node) -> 
     result = node.converge()
     assert result.values["changed"] is False
     assert result.values["left"] == [str(node.path("/etc/a.conf"))]
-    assert "was changed since" in json.dumps(result.values["warnings"])
+    assert "was changed since" in json.dumps(result.values["notes"])
     assert node.path("/etc/a.conf").read_text() == "mine now\n"
     assert node.converge().values["left"] == []
 

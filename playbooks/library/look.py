@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible module: whether a machine can be a node, and whether there is anything to do on it; all in one task."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+if TYPE_CHECKING:  # the same files, where mypy finds them
+    from collections.abc import Callable, Iterator
+
+    from playbooks.library import converge, images, kubeadm, objects, preflight, services
+    from playbooks.module_utils.kharden import api_objects, health, restarts
+    from playbooks.module_utils.kharden.errors import NodeError
+else:
+    # The other modules themselves (see kharden.apply.runner): what is found here is what they would find.
+    from ansible.module_utils import converge, images, kubeadm, objects, preflight, services
+    from ansible.module_utils.kharden import api_objects, health, restarts
+    from ansible.module_utils.kharden.errors import NodeError
+
+DOCUMENTATION = r"""
+module: look
+short_description: Look whether a machine can be a node, and whether anything is to be done
+description:
+  - Fails with everything that is in the way, as M(preflight) does. It changes nothing.
+  - Then finds out whether one of the modules C(images), C(converge), C(services) and C(kubeadm) would do anything on
+    this node, and C(objects) in the cluster. It is their own code that looks, in check mode.
+  - It stops at the first thing to do, since the modules themselves tell each. What can't be looked at counts as
+    something to do, so that the module in whose way it is says so.
+version_added: "0.1.0"
+author:
+  - The kharden authors
+options:
+  expectations:
+    description: What the machine must be like, see M(preflight).
+    type: dict
+    required: true
+  payload:
+    description: The files, see M(converge).
+    type: str
+    required: true
+  images:
+    description: The images, see M(images).
+    type: list
+    elements: dict
+    default: []
+  units:
+    description: The units, see M(services).
+    type: list
+    elements: dict
+    default: []
+  kubeadm:
+    description: What kubeadm makes here, phases of M(kubeadm).
+    type: list
+    elements: str
+    default: []
+  cluster:
+    description: What to ask the API for, on one of the control planes.
+    type: dict
+    suboptions:
+      objects:
+        description: The objects, see M(objects).
+        type: list
+        elements: dict
+        default: []
+      nodes:
+        description: Nodes that must be ready.
+        type: list
+        elements: str
+        default: []
+      workloads:
+        description: Daemon sets and deployments of kube-system that must be rolled out, as C(DaemonSet/kube-proxy).
+        type: list
+        elements: str
+        default: []
+attributes:
+  check_mode:
+    description: It never changes anything.
+    support: full
+  diff_mode:
+    description: What differs is told by the other modules.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Look at the machine, change nothing
+  look:
+    expectations: "{{ expectations }}"
+    payload: "{{ lookup('file', build_folder ~ '/payload') }}"
+  register: looked
+"""
+
+RETURN = r"""
+member:
+  description: Whether the machine is a node of the cluster; whether an init or a join was done to its end.
+  returned: always
+  type: bool
+dns:
+  description: Whether the cluster's DNS was installed from here.
+  returned: always
+  type: bool
+busy:
+  description: What there is to do on the node, the first thing only; empty if nothing.
+  returned: always
+  type: str
+  sample: "files: /etc/hosts and 2 more"
+cluster_busy:
+  description: What there is to do in the cluster, the same way.
+  returned: always
+  type: str
+notes:
+  description: What a person should know where nothing is done about it.
+  returned: always
+  type: list
+  elements: str
+"""
+
+_CLUSTER = {
+    "objects": {"type": "list", "elements": "dict", "default": []},
+    "nodes": {"type": "list", "elements": "str", "default": []},
+    "workloads": {"type": "list", "elements": "str", "default": []},
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "expectations": preflight.ARGUMENTS["expectations"],
+    "payload": {"type": "str", "required": True, "no_log": True},
+    "images": {"type": "list", "elements": "dict", "default": []},
+    "units": services.ARGUMENTS["units"],
+    "kubeadm": {"type": "list", "elements": "str", "default": []},
+    "cluster": {"type": "dict", "options": _CLUSTER},
+}
+_LOOKED_AT = "nodes,certificatesigningrequests,daemonsets,deployments"
+_CONFIGURATION = "/etc/kharden/kubeadm/init.yaml"
+_SERVING = Path("/var/lib/kubelet/pki/kubelet-server-current.pem")
+
+
+def arguments(of: dict[str, Any], **values: object) -> dict[str, Any]:
+    """Another module's arguments: its defaults, and `values`."""
+    return {name: option.get("default") for name, option in of.items()} | values
+
+
+class Look:
+    """What there is to do, the cheapest to find out first."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        self.params = params
+        self.notes: list[str] = []
+
+    def node(self) -> str:
+        """The first thing to do on this node."""
+        return _told(lambda: next(filter(None, self._node()), ""))
+
+    def _node(self) -> Iterator[str]:
+        waiting = sorted(restarts.pending())
+        yield f"left by an earlier run: {waiting[0]}" if waiting else ""
+        yield self._images()
+        yield self._files()
+        yield self._services()
+        for phase in self.params["kubeadm"]:
+            yield self._kubeadm(phase)
+
+    def _images(self) -> str:
+        given = arguments(images.ARGUMENTS)
+        there = images.Runtime(given["ctr"], given["address"]).images()
+        missing = images.different(self.params["images"], there)
+        return f"images: {missing[0]['reference']}" if missing else ""
+
+    def _files(self) -> str:
+        found = converge.unsettled(arguments(converge.ARGUMENTS, payload=self.params["payload"]))
+        return f"files: {found}" if found else ""
+
+    def _services(self) -> str:
+        found = services.Services(arguments(services.ARGUMENTS, units=self.params["units"]), plan=True)
+        found.run()
+        return "services: {action} {name}".format(**found.actions[0]) if found.actions else ""
+
+    def _kubeadm(self, phase: str) -> str:
+        # The files were as they should be, so what lies on the node is what would be given.
+        found = kubeadm.Comparison(arguments(kubeadm.ARGUMENTS, phase=phase, config=_CONFIGURATION), plan=True)
+        if not found.run():
+            return f"{phase}: kubeadm has made nothing here"
+        if phase == "kubelet-config" and not _SERVING.exists():
+            return "the kubelet has no serving certificate"
+        return f"{phase}: {found.changes[0].path}" if found.changes else ""
+
+    def cluster(self) -> str:
+        """The first thing to do in the cluster."""
+        if self.params["cluster"] is None:
+            return ""
+        if not preflight.state()["dns"]:
+            return "DNS isn't installed"
+        given = arguments(objects.ARGUMENTS)
+        api = api_objects.Kubectl(given["kubectl"], given["kubeconfig"], given["cache"])
+        parts = (lambda: self._health(api), lambda: self._objects(api, given["prune"]))
+        with ThreadPoolExecutor() as pool:
+            return next(filter(None, pool.map(_told, parts)), "")
+
+    def _health(self, api: api_objects.Kubectl) -> str:
+        wanted = self.params["cluster"]
+        items = api.all_of(_LOOKED_AT, "--namespace=kube-system")
+        unwell = health.unwell(items, wanted["nodes"], wanted["workloads"])
+        return f"health: {unwell[0]}" if unwell else ""
+
+    def _objects(self, api: api_objects.Kubectl, prune: list[str]) -> str:
+        found = objects.Comparison(api, self.params["cluster"]["objects"], prune)
+        found.run(plan=True)
+        self.notes += found.notes
+        return f"objects: {found.changes[0]['path']}" if found.changes else ""
+
+
+def _told(part: Callable[[], str]) -> str:
+    """What `part` finds, or what is in its way."""
+    try:
+        return part()
+    except NodeError as error:
+        return error.message
+
+
+def main() -> None:
+    """Run as an Ansible module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    preflight.fail_where_unfit(module, module.params["expectations"])
+    state, look = preflight.state(), Look(module.params)
+    busy = look.node() if state["member"] else "it is no member of the cluster yet"
+    cluster_busy = "" if busy else look.cluster()
+    # Where something is to do, who does it tells what there is to know.
+    notes = [] if busy or cluster_busy else look.notes
+    module.exit_json(changed=False, **state, busy=busy, cluster_busy=cluster_busy, notes=notes)
+
+
+if __name__ == "__main__":
+    main()
