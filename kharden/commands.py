@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kharden import lab as lab_nodes
 from kharden import personal, ssh, supply
+from kharden.apply.choice import Choice, chosen
 from kharden.apply.cluster import apply as apply_build
 from kharden.artifacts.store import cache_root
 from kharden.buildlock import held
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from kharden.progress import Reporter
     from kharden.spec.load import Loaded
     from kharden.spec.model import Cluster
+
+
+_EVERYTHING = Choice()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +163,22 @@ def give_kubeconfig(
     return personal.give(make_plan(place), place.secrets, person, path, now)
 
 
-def agree_to_apply(place: Place, consent: Callable[[Sequence[str]], bool]) -> None:
+def choose(place: Place, **words: str | None) -> Choice:
+    """What a person's options of plan and apply mean for this cluster; `words` as of `kharden.apply.choice.chosen`."""
+    nodes = validate(place).cluster.spec.nodes
+    given = dict.fromkeys(("limit", "tags", "wave", "max_fail")) | words
+    return chosen([node.name for node in nodes], **given)
+
+
+def agree_to_apply(place: Place, consent: Callable[[Sequence[str]], bool], choice: Choice) -> None:
     """On machines that are not the lab's, a person agrees to an apply beforehand.
 
     Raises:
         RefusedError: nobody agreed.
     """
     cluster = validate(place).cluster
-    machines = [f"{node.name} ({node.address}) becomes what build/{place.cluster} says" for node in cluster.spec.nodes]
+    nodes = [node for node in cluster.spec.nodes if not choice.limit or node.name in choice.limit]
+    machines = [f"{node.name} ({node.address}) becomes what build/{place.cluster} says" for node in nodes]
     if cluster.spec.lab is None and not consent(machines):
         raise RefusedError("nothing was applied: nobody agreed to it", remedy="look at the plan, then add --yes")
 
@@ -191,15 +203,24 @@ def agree_to_lab(place: Place, consent: Callable[[Sequence[str]], bool]) -> bool
     return True
 
 
-def bring_up_lab(place: Place, reporter: Reporter) -> None:
-    """Start the nodes where they are the lab's and don't run yet."""
-    lab = lab_of(validate(place))
+def bring_up_lab(place: Place, reporter: Reporter, choice: Choice = _EVERYTHING) -> None:
+    """Start the nodes where they are the lab's and don't run yet; of those that weren't chosen none, but jump hosts."""
+    loaded = validate(place)
+    lab = lab_of(loaded)
     if lab is not None:
         reporter.phase("Start the lab's nodes")
-        lab_nodes.up(lab, reporter)
+        others = {node.name for node in loaded.cluster.spec.nodes}.difference(choice.limit) if choice.limit else set()
+        lab_nodes.up(lab, reporter, only=[node.name for node in lab.nodes if node.name not in others])
 
 
-def apply(place: Place, reporter: Reporter, *, check: bool = False, break_lock: bool = False) -> ApplyResult:
+def apply(
+    place: Place,
+    reporter: Reporter,
+    *,
+    choice: Choice = _EVERYTHING,
+    check: bool = False,
+    break_lock: bool = False,
+) -> ApplyResult:
     """Make the nodes what build/<cluster>/ says; with `check`, look only."""
     loaded = validate(place)
     _refuse_other_nodes(place)
@@ -211,6 +232,7 @@ def apply(place: Place, reporter: Reporter, *, check: bool = False, break_lock: 
         identities=identities,
         cache=cache_root(),
         progress=reporter,
+        choice=choice,
         check=check,
         break_lock=break_lock,
     )

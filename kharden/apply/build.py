@@ -36,7 +36,11 @@ class BuildFolder:
     @property
     def control_planes(self) -> tuple[str, ...]:
         """Names of those of them that are control planes."""
-        return tuple(name for name, node in self.manifest["nodes"].items() if node["role"] == "control-plane")
+        return tuple(name for name in self.nodes if self.is_control_plane(name))
+
+    def is_control_plane(self, node: str) -> bool:
+        """Whether the node is one; the others are workers."""
+        return bool(self.manifest["nodes"][node]["role"] == "control-plane")
 
     def files(self, node: str) -> tuple[Mapping[str, Any], ...]:
         """The entries of one node that kharden places itself, in the order of the manifest."""

@@ -6,10 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kharden import securefile
+from kharden.apply import stages
 from kharden.apply.build import load
+from kharden.apply.choice import Choice
 from kharden.apply.clusterlock import Way, locked, look
 from kharden.apply.payload import payload
-from kharden.apply.runner import ApplyResult, Progress, Run, run
+from kharden.apply.runner import ApplyResult, Progress, Run, attempt, run
+from kharden.apply.waves import in_waves
 from kharden.apply.workspace import workspace
 from kharden.buildlock import held
 from kharden.errors import RefusedError
@@ -17,7 +20,12 @@ from kharden.errors import RefusedError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kharden.apply.build import BuildFolder
+    from kharden.apply.stages import Stage
+    from kharden.errors import RemoteError
     from kharden.seal import Identities
+
+_EVERYTHING = Choice()
 
 
 def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall go
@@ -27,10 +35,21 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
     identities: Identities,
     cache: Path,
     progress: Progress,
+    choice: Choice = _EVERYTHING,
     check: bool = False,
     break_lock: bool = False,
 ) -> ApplyResult:
     """Make the nodes what build/<cluster>/ in `folder` says; with `check` only look what would change.
+
+    Args:
+        folder: the build.
+        spec_digest: of the cluster.yaml that it must be of.
+        identities: who opens the stores.
+        cache: the folder of artifacts' objects.
+        progress: who shows how it goes on.
+        choice: which nodes and phases, and how many workers at a time; a look needs no waves.
+        check: look only.
+        break_lock: whether somebody else's lock may be broken.
 
     Raises:
         RefusedError: the build is not of this cluster.yaml, or somebody else works with it or on the cluster now.
@@ -42,9 +61,9 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
             raise RefusedError(f"{path}: has a brace in its name", remedy="use a folder without braces")
     build = load(folder, spec_digest)
     with held(folder), workspace() as private:
-        for node in build.nodes:
+        for node in stages.limited(build, choice):
             securefile.write(private / "payloads" / f"{node}.payload", payload(build, node, identities), mode=0o600)
-        request = Run(folder, private, cache, check=check, diff=check)
+        request = Run(folder, private, cache, stages.whole(build, choice), check=check, diff=check)
         way = Way(build.control_planes, request.ssh_config, request.ssh_arguments, private)
         if check:
             notes = look(way)
@@ -52,6 +71,22 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
         else:
             with locked(way, break_lock=break_lock) as lock:
                 notes = lock.notes
-                result = run(replace(request, is_lost=lock.is_lost), progress)
-        result.notes[:0] = notes
+                result = _carried_out(build, choice, replace(request, is_lost=lock.is_lost), progress)
+        result.notes[:0] = [*notes, *_left_alone(build, choice)]
         return result
+
+
+def _carried_out(build: BuildFolder, choice: Choice, request: Run, progress: Progress) -> ApplyResult:
+    """In one run of Ansible, or in several."""
+
+    def one(stage: Stage) -> tuple[ApplyResult, RemoteError | None]:
+        progress.phase(stage.title)
+        return attempt(replace(request, stage=stage), progress)
+
+    return in_waves(build, choice, one) if choice.in_waves else run(request, progress)
+
+
+def _left_alone(build: BuildFolder, choice: Choice) -> list[str]:
+    if any(map(build.is_control_plane, stages.limited(build, choice))):
+        return []
+    return ["objects of the cluster were left as they are, since no control plane is in --limit"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -18,6 +19,8 @@ from kharden.resources import folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from kharden.apply.stages import Stage
 
 # No remote file and no second connection for each task; required, since modules carry secrets on standard input.
 _SETTINGS = {
@@ -77,6 +80,22 @@ class ApplyResult:
     tasks: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def failed(self) -> frozenset[str]:
+        """The nodes on which something failed."""
+        return frozenset(failure.node for failure in self.failures)
+
+    def add(self, later: ApplyResult) -> None:
+        """What a run after this one did."""
+        self.status = later.status
+        self.failures += later.failures
+        self.changes += later.changes
+        for phase, seconds in later.seconds.items():
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+        for node, tasks in later.tasks.items():
+            self.tasks[node] = self.tasks.get(node, 0) + tasks
+        self.notes += [note for note in later.notes if note not in self.notes]
+
 
 class Progress(Protocol):
     """Who shows how the run goes on."""
@@ -96,6 +115,7 @@ class Run:
         build: the folder build/<cluster>.
         workspace: private folder on tmpfs that holds a payload for each node.
         cache: the folder of artifacts' objects.
+        stage: which nodes and phases it is for.
         check: look only (Ansible's check mode).
         is_lost: whether it has to stop, since its lock is another's now.
     """
@@ -103,6 +123,7 @@ class Run:
     build: Path
     workspace: Path
     cache: Path
+    stage: Stage
     check: bool = False
     diff: bool = False
     is_lost: Callable[[], bool] = lambda: False
@@ -125,8 +146,10 @@ class Run:
 class _Listener:
     """Turns events of ansible-runner into progress and a result."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, stage: Stage) -> None:
         self.progress = progress
+        self._stage = stage
+        self._play = ""  # one of which no task runs isn't worth a word
         self.result = ApplyResult()
         self._phase: tuple[str, float] | None = None
 
@@ -135,7 +158,9 @@ class _Listener:
         kind = event.get("event", "")
         data = event.get("event_data", {})
         if kind == "playbook_on_play_start":
-            self._begin(data.get("name") or data.get("play", ""))
+            self._play = data.get("name") or data.get("play", "")
+        elif kind == "playbook_on_task_start":
+            self._begin(self._play)
         elif kind in _STATES:
             self._ended(kind, data)
         elif kind == "playbook_on_stats":
@@ -143,7 +168,7 @@ class _Listener:
         return False
 
     def _begin(self, name: str) -> None:
-        if (self._phase and self._phase[0] == name) or self.result.failures:
+        if (self._phase and self._phase[0] == name) or len(self.result.failed) > self._stage.allowed:
             return  # one batch of a serial play after the other; or a play without the nodes that failed: all of them
         self.close()
         self._phase = (name, time.monotonic())
@@ -162,7 +187,9 @@ class _Listener:
         state = _STATES[kind]
         if state == "failed" and data.get("ignore_errors"):
             state = "ok"
-        if state in {"failed", "unreachable"}:
+        if state == "unreachable" and node in self._stage.others:
+            self.result.notes.append(f"{node}: can't be reached, and is left alone")
+        elif state in {"failed", "unreachable"}:
             self.result.failures.append(Failure(node, task, _message(result), state == "unreachable"))
         elif result.get("changed"):
             state = "changed"
@@ -213,7 +240,15 @@ def run(request: Run, progress: Progress) -> ApplyResult:
     Raises:
         RemoteError: a node failed or can't be reached; what was done stays, and the next run goes on from there.
     """
-    listener = _Listener(progress)
+    result, error = attempt(request, progress)
+    if error:
+        raise error
+    return result
+
+
+def attempt(request: Run, progress: Progress) -> tuple[ApplyResult, RemoteError | None]:
+    """As `run`, and what was done beside what went wrong."""
+    listener = _Listener(progress, request.stage)
     private = request.workspace / "runner"
     securefile.make_folder(private, mode=0o700)
     # Where this file is missing ansible-runner forgets what settings it is given.
@@ -222,10 +257,10 @@ def run(request: Run, progress: Progress) -> ApplyResult:
         private_data_dir=str(private),
         project_dir=str(folder("playbooks")),
         playbook="site.yml",
-        inventory=str(request.build / "ansible" / "hosts.yaml"),
+        inventory=[str(request.build / "ansible" / "hosts.yaml"), str(_groups(request))],
         extravars=_variables(request),
         envvars=_environment(request),
-        cmdline=" ".join(flag for flag, on in (("--check", request.check), ("--diff", request.diff)) if on) or None,
+        cmdline=_flags(request),
         event_handler=listener,
         quiet=True,
         suppress_env_files=True,
@@ -237,8 +272,29 @@ def run(request: Run, progress: Progress) -> ApplyResult:
     result.status = runner.status
     if runner.rc != 0 or result.failures:
         result.failures = [_explained(failure, request) for failure in result.failures]
-        raise _failure(request, result, runner)
-    return result
+        return result, _failure(request, result, runner)
+    return result, None
+
+
+def _flags(request: Run) -> str | None:
+    flags = [flag for flag, on in (("--check", request.check), ("--diff", request.diff)) if on]
+    if request.stage.phases:
+        flags.append(f"--tags={','.join(request.stage.phases)}")
+    return " ".join(flags) or None
+
+
+def _groups(request: Run) -> Path:
+    """An inventory beside the build's: which of its nodes this run is for."""
+    stage = request.stage
+    groups = {
+        "kharden_chosen": stage.nodes,
+        "kharden_awaited": (*stage.nodes, *stage.waits),
+        "kharden_others": stage.others,
+    }
+    children = {group: {"hosts": {name: None for name in names}} for group, names in groups.items()}  # noqa: C420  # mypy
+    path = request.workspace / "groups.yaml"
+    securefile.write(path, json.dumps({"all": {"children": children}}).encode(), mode=0o600)
+    return path
 
 
 def _stop(request: Run) -> Callable[[], bool]:
@@ -253,9 +309,14 @@ def _explained(failure: Failure, request: Run) -> Failure:
     return replace(failure, message=said) if said else failure
 
 
-def _variables(request: Run) -> dict[str, str]:
-    """Paths and the time, no secret: ansible-runner writes extra variables down."""
+def _variables(request: Run) -> dict[str, object]:
+    """Paths, the time and what was chosen, no secret: ansible-runner writes extra variables down."""
+    stage = request.stage
     return {
+        "kharden_may_fail": stage.failing_percentage,
+        "kharden_one_first": int(stage.one_first),
+        "kharden_may_join": stage.joins,
+        "kharden_prepared": stage.prepared,
         "kharden_build": str(request.build),
         "kharden_run": str(request.workspace / "payloads"),
         "kharden_cache": str(request.cache),
@@ -268,6 +329,8 @@ def _environment(request: Run) -> dict[str, str]:
     playbooks = folder("playbooks")
     return _SETTINGS | {
         "ANSIBLE_SSH_ARGS": shlex.join(request.ssh_arguments),
+        # Where a play doesn't say it itself; a template in that place would not be looked at.
+        "ANSIBLE_ANY_ERRORS_FATAL": "1" if request.stage.allowed == 0 else "0",
         "ANSIBLE_LIBRARY": str(playbooks / "library"),
         # Modules too: one of them looks at what the others would do, and it shall be their code that looks.
         "ANSIBLE_MODULE_UTILS": os.pathsep.join(str(playbooks / name) for name in ("module_utils", "library")),

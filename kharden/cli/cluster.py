@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 
 from kharden.cli.output import asking, console, print_json, reporting, visible
 from kharden.cli.site import is_chained, time_of
-from kharden.cli.task import BREAK_LOCK, CLUSTER, JSON, NOW, YES, task
+from kharden.cli.task import BREAK_LOCK, CLUSTER, JSON, LIMIT, NOW, TAGS, YES, task
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -72,23 +72,35 @@ def _render(site: Site) -> Task[Any]:
 
 
 def _plan(site: Site) -> Task[Any]:
-    def plan(context: Context, cluster: str | None = None, json: bool = False) -> None:
+    def plan(
+        context: Context,
+        cluster: str | None = None,
+        limit: str | None = None,
+        tags: str | None = None,
+        json: bool = False,
+    ) -> None:
         """Show what apply would change; change nothing (exit status 2 where there is something to do)."""
         from kharden import commands
 
+        place = site.place(cluster)
+        choice = commands.choose(place, limit=limit, tags=tags)
         with reporting(as_json=json) as reporter:
-            result = commands.apply(site.place(cluster), reporter, check=True)
+            result = commands.apply(place, reporter, choice=choice, check=True)
         _show_changes(result, as_json=json, diff=True)
         if result.changes:
             raise Exit(code=2)
 
-    return task(plan, cluster=CLUSTER, json=JSON)
+    return task(plan, cluster=CLUSTER, limit=LIMIT, tags=TAGS, json=JSON)
 
 
 def _apply(site: Site) -> Task[Any]:
-    def apply(
+    def apply(  # noqa: PLR0913, PLR0917  # the options of a task are its arguments
         context: Context,
         cluster: str | None = None,
+        limit: str | None = None,
+        tags: str | None = None,
+        wave: str | None = None,
+        max_fail: str | None = None,
         yes: bool = False,
         break_lock: bool = False,
         json: bool = False,
@@ -97,19 +109,30 @@ def _apply(site: Site) -> Task[Any]:
         from kharden import commands
 
         place = site.place(cluster)
+        choice = commands.choose(place, limit=limit, tags=tags, wave=wave, max_fail=max_fail)
         with reporting(as_json=json) as reporter:
             ask = asking(yes=yes, reporter=reporter)
             if not site.agreed:
                 commands.agree_to_lab(place, ask)
-            commands.bring_up_lab(place, reporter)
-            commands.agree_to_apply(place, ask)
-            result = commands.apply(place, reporter, break_lock=break_lock)
+            commands.bring_up_lab(place, reporter, choice)
+            commands.agree_to_apply(place, ask, choice)
+            result = commands.apply(place, reporter, choice=choice, break_lock=break_lock)
             seconds = dict(reporter.seconds)
         _show_changes(result, as_json=json, diff=False, seconds=seconds)
         if not json:
             console().print(commands.next_steps(place, _program()), highlight=False)
 
-    return task(apply, cluster=CLUSTER, yes=YES, break_lock=BREAK_LOCK, json=JSON)
+    return task(
+        apply,
+        cluster=CLUSTER,
+        limit=LIMIT,
+        tags=TAGS,
+        wave="how many workers at a time, as 3 or 20% (default: one, then all others)",
+        max_fail="how many workers may fail before the run stops (default: 0)",
+        yes=YES,
+        break_lock=BREAK_LOCK,
+        json=JSON,
+    )
 
 
 def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: dict[str, float] | None = None) -> None:

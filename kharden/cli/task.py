@@ -22,6 +22,8 @@ CLUSTER = "name of a folder in inventories/ (default: $KHARDEN_CLUSTER)"
 JSON = "one JSON document on standard output, and nothing else there"
 BREAK_LOCK = "go on where another run holds the cluster's lock, which then stops, or was cut off and left it"
 YES = "agree to the changes that would be asked about"
+LIMIT = "only these nodes are changed, with commas between them"
+TAGS = "only these phases, with commas between them: host, kubeadm, manifests … (preflight always runs)"
 NOW = "the time to go by, as 2027-01-31T12:00:00Z (default: the clock)"
 
 

@@ -24,7 +24,7 @@ from kharden.lab.record import read_record, recorded_names, write_record
 from kharden.lab.tree import ensure_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from kharden.lab.model import Lab, LabNode, Progress, Suite
     from kharden.lab.tree import Tree
@@ -41,8 +41,13 @@ def prepare(lab: Lab) -> LabFacts:
     return facts.collect(lab)
 
 
-def up(lab: Lab, progress: Progress) -> LabFacts:
+def up(lab: Lab, progress: Progress, *, only: Collection[str] = ()) -> LabFacts:
     """Bring the lab up, with the consent of whoever was shown `host_changes`; what is up already stays as it is.
+
+    Args:
+        lab: the lab.
+        progress: who shows how it goes on.
+        only: names of the nodes that are started; empty: all.
 
     Raises:
         MissingError: this machine can't have a lab.
@@ -63,7 +68,7 @@ def up(lab: Lab, progress: Progress) -> LabFacts:
         load_modules(missing_modules())
         sysctls.raise_limits()
         network.make_bridge(lab)
-        _start_nodes(lab, trees, progress)
+        _start_nodes(lab, [node for node in lab.nodes if not only or node.name in only], trees, progress)
         return facts.collect(lab)
 
 
@@ -166,11 +171,11 @@ def _install_packages(lab: Lab, progress: Progress) -> None:
         )
 
 
-def _start_nodes(lab: Lab, trees: Mapping[Suite, Tree], progress: Progress) -> None:
+def _start_nodes(lab: Lab, nodes: Sequence[LabNode], trees: Mapping[Suite, Tree], progress: Progress) -> None:
     begun = {}
-    fresh = {node.name for node in lab.nodes if not has_disk(lab, node)}
+    fresh = {node.name for node in nodes if not has_disk(lab, node)}
     groups = cgroups.lab_groups(lab.name)
-    for node in lab.nodes:
+    for node in nodes:
         progress.start(f"node {node.name}")
         machine = find_machine(lab.name, node.name)
         begun[node.name] = (time.monotonic(), machine is not None)
@@ -180,12 +185,12 @@ def _start_nodes(lab: Lab, trees: Mapping[Suite, Tree], progress: Progress) -> N
             make_disk(lab, node, trees[node.suite])
             start_machine(lab, node, trees[node.suite], cgroups.make_node_groups(groups, node.name))
     # All boot by now; waiting for one after the other takes as long as the slowest.
-    for node in lab.nodes:
+    for node in nodes:
         wait_ready(lab, node)
         start, ran = begun[node.name]
         progress.done(f"node {node.name}", time.monotonic() - start, cached=ran)
     # Not what was hardened already: its own firewall may say who reaches its ssh server.
-    for source, target in pairwise(lab.nodes):
+    for source, target in pairwise(nodes):
         if target.name in fresh:
             check_reach(lab, source, target)
 

@@ -81,6 +81,10 @@ options:
       clock:
         description: The controller's time in seconds since 1970. More than 60 seconds off is a problem.
         type: int
+      prepared:
+        description:
+          - Whether this run makes the machine ready before it joins. One that isn't in the cluster yet has to be.
+        type: bool
       kernel_features:
         description:
           - What the kernel must have, as C(module:NAME) (loaded, built in or loadable), C(filesystem:NAME),
@@ -149,6 +153,7 @@ _EXPECTATIONS = {
     "cgroup_version": {"type": "list", "elements": "int"},
     "distribution": {"type": "list", "elements": "dict"},
     "clock": {"type": "int"},
+    "prepared": {"type": "bool"},
     "kernel_features": {"type": "list", "elements": "str"},
     "ssh": {"type": "dict"},
     "authorities": {"type": "dict"},
@@ -186,6 +191,7 @@ def problems(expected: dict[str, Any]) -> list[Problem]:
         "cgroup_version": cgroup,
         "distribution": distribution,
         "clock": clock,
+        "prepared": prepared,
         "kernel_features": kernel_features,
         "ssh": ssh,
         "authorities": authorities,
@@ -324,6 +330,18 @@ def clock(controller: int) -> list[Problem]:
     return [Problem(f"its clock is {abs(off)} s {ahead} the controller's", "set both by NTP")]
 
 
+def prepared(comes: bool) -> list[Problem]:  # noqa: FBT001 - called with the expectation's value, as all of these
+    """A machine that is in the cluster, or that is made ready for it."""
+    if comes or is_member():
+        return []
+    return [Problem("it isn't in the cluster yet, and would join without being prepared", "add host to --tags")]
+
+
+def is_member() -> bool:
+    """Whether kharden made this machine a node of its cluster, or had it join, to the end."""
+    return any(marker.exists() for marker in _MARKERS)
+
+
 def kernel_features(wanted: list[str]) -> list[Problem]:
     """What the kernel must have; nothing is loaded to find out."""
     release = platform.release()
@@ -396,7 +414,7 @@ def authorities(wanted: dict[str, str]) -> list[Problem]:
 
 def state() -> dict[str, bool]:
     """How far earlier runs came: whether this is a node of the cluster, and whether DNS was installed from here."""
-    return {"member": any(marker.exists() for marker in _MARKERS), "dns": _DNS_MARKER.exists()}
+    return {"member": is_member(), "dns": _DNS_MARKER.exists()}
 
 
 def fail_where_unfit(module: AnsibleModule, expectations: dict[str, Any]) -> None:

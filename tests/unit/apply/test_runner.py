@@ -15,6 +15,7 @@ import yaml
 
 from kharden.apply import runner
 from kharden.apply.runner import ApplyResult, Change, Failure, Run, run
+from kharden.apply.stages import Stage
 from kharden.apply.workspace import workspace
 from kharden.errors import RemoteError
 
@@ -54,13 +55,14 @@ class Site:
 
     root: Path
     workspace: Path
+    stage: Stage = field(default_factory=lambda: Stage(("cp1", "w1")))
 
     def write(self, *plays: dict[str, object]) -> None:
         (self.root / "playbooks" / "site.yml").write_text(yaml.safe_dump(list(plays)), encoding="utf-8")
 
     def run(self, *, check: bool = False) -> tuple[ApplyResult, Shown]:
         shown = Shown()
-        request = Run(self.root / "build", self.workspace, self.root / "cache", check=check, diff=check)
+        request = Run(self.root / "build", self.workspace, self.root / "cache", self.stage, check=check, diff=check)
         return run(request, shown), shown
 
     def fail(self) -> RemoteError:
@@ -158,6 +160,7 @@ def test_in_check_mode_nothing_is_done_and_our_paths_reach_the_playbooks(site: S
 
 
 def test_of_everything_that_failed_the_line_that_tells_most_is_told(site: Site) -> None:
+    site.stage = Stage((), allowed=9)  # so that each has its turn
     said = (
         "[preflight] Running",
         "W1 old",
@@ -208,6 +211,7 @@ def test_one_that_is_ended_says_so(site: Site) -> None:
 import sys
 from pathlib import Path
 from kharden.apply import runner
+from kharden.apply.stages import Stage
 root = Path({str(site.root)!r})
 runner.folder = lambda _name: root / "playbooks"
 
@@ -216,7 +220,7 @@ class Shown:
     def task(self, node, name, state): pass
 
 try:
-    runner.run(runner.Run(root / "build", root, root / "cache"), Shown())
+    runner.run(runner.Run(root / "build", root, root / "cache", Stage(())), Shown())
 except runner.RemoteError as error:
     sys.exit(str(error))
 """
@@ -233,7 +237,7 @@ except runner.RemoteError as error:
 
 def test_one_whose_lock_was_taken_away_stops(site: Site) -> None:
     site.write(play("Host", shell("sleep 4"), shell(f"touch {site.root}/went-on")))
-    request = Run(site.root / "build", site.workspace, site.root / "cache", is_lost=lambda: True)
+    request = Run(site.root / "build", site.workspace, site.root / "cache", Stage(()), is_lost=lambda: True)
     with pytest.raises(RemoteError, match=r"^the cluster's lock was taken away"):
         run(request, Shown())
     assert not (site.root / "went-on").exists()
@@ -271,7 +275,7 @@ def test_one_whose_lock_was_taken_away_stops(site: Site) -> None:
     ],
 )
 def test_of_a_result_one_line_is_told(result: dict[str, Any], line: str) -> None:
-    listener = runner._Listener(Shown())  # noqa: SLF001  # what ansible-runner calls
+    listener = runner._Listener(Shown(), Stage(()))  # noqa: SLF001  # what ansible-runner calls
     listener({"event": "runner_on_failed", "event_data": {"host": "cp1", "task": "It", "res": result}})
     (failure,) = listener.result.failures
     assert failure == Failure("cp1", "It", failure.message)
@@ -289,7 +293,7 @@ def test_of_a_result_one_line_is_told(result: dict[str, Any], line: str) -> None
     ],
 )
 def test_an_event_of_another_shape_is_no_accident(event: dict[str, Any]) -> None:
-    listener = runner._Listener(Shown())  # noqa: SLF001  # what ansible-runner calls
+    listener = runner._Listener(Shown(), Stage(()))  # noqa: SLF001  # what ansible-runner calls
     assert listener(event) is False
 
 
@@ -309,8 +313,49 @@ def test_ssh_itself_says_why_a_node_is_out_of_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, told: str
 ) -> None:
     monkeypatch.setattr("kharden.ssh.explain", lambda *_: said)
-    request = Run(tmp_path, tmp_path, tmp_path)
+    request = Run(tmp_path, tmp_path, tmp_path, Stage(()))
     explain = runner._explained  # noqa: SLF001  # what a run does with each of its failures
     assert explain(Failure("w1", "Look", "as Ansible said", unreachable=True), request).message.startswith(told)
     known = Failure("w1", "Look", "it failed")
     assert explain(known, request) == known
+
+
+# --- for some nodes, some phases
+
+
+def test_others_are_asked_where_they_are_reached_and_only_chosen_phases_run(site: Site) -> None:
+    site.stage = Stage(("cp1",), ("n1", "away"), ("n2",), phases=("two",))
+    look = shell("true", changed_when=False)
+    site.write(
+        play("One", look, hosts="kharden_others", ignore_unreachable=True, any_errors_fatal=False, tags="always"),
+        play("Two", shell("exit 0"), hosts="kharden_chosen", tags="two"),
+        play("Three", look, hosts="kharden_awaited", tags="two"),
+        play("Four", shell("exit 1"), hosts="kharden_chosen", tags="four"),
+    )
+    result, shown = site.run()
+    assert shown.phases == ["One", "Two", "Three"]
+    assert {(node, state) for node, _, state in shown.tasks} == {
+        *(("n1", "ok"), ("away", "unreachable"), ("cp1", "changed"), ("cp1", "ok"), ("n2", "ok"))
+    }
+    assert (result.failures, result.notes) == ([], ["away: can't be reached, and is left alone"])
+
+
+def test_some_may_fail_and_the_others_go_on(site: Site) -> None:
+    site.stage = Stage(("n1", "n2", "n3", "n4"), allowed=1)
+    strict: dict[str, object] = {"max_fail_percentage": "{{ kharden_may_fail }}"}
+    fails = shell("test {{ inventory_hostname }} != n1")
+    site.write(
+        play("One", fails, hosts="kharden_chosen", **strict), play("Two", shell("exit 0"), hosts="kharden_chosen")
+    )
+    request = Run(site.root / "build", site.workspace, site.root / "cache", site.stage)
+    shown = Shown()
+    result, error = runner.attempt(request, shown)
+    assert error is not None
+    assert (set(result.failed), shown.phases) == ({"n1"}, ["One", "Two"])
+    assert sorted(node for node, task, _ in shown.tasks if task == "exit 0") == ["n2", "n3", "n4"]
+    fails = shell("test {{ inventory_hostname }} = n3")
+    site.write(
+        play("One", fails, hosts="kharden_chosen", **strict), play("Two", shell("exit 0"), hosts="kharden_chosen")
+    )
+    _, error = runner.attempt(request, shown)
+    assert shown.phases == ["One", "Two", "One"]

@@ -184,7 +184,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     change = HostChange("interface", "khlab-a", "", "made", "the nodes' network")
     monkeypatch.setattr(lab_nodes, "check", lambda _lab: done.append("checked"))
     monkeypatch.setattr(lab_nodes, "host_changes", lambda _lab: (change,))
-    monkeypatch.setattr(lab_nodes, "up", lambda lab, _reporter: done.append(f"started {lab.name}"))
+    monkeypatch.setattr(lab_nodes, "up", lambda lab, _reporter, **_options: done.append(f"started {lab.name}"))
     return done
 
 
