@@ -12,6 +12,7 @@ from kharden import lab as lab_nodes
 from kharden import personal, ssh, supply
 from kharden.apply.choice import Choice, chosen
 from kharden.apply.cluster import apply as apply_build
+from kharden.apply.saved import load as load_plan
 from kharden.artifacts.store import cache_root
 from kharden.buildlock import held
 from kharden.errors import InputError, MissingError, RefusedError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kharden.apply.runner import ApplyResult
+    from kharden.apply.saved import SavedPlan
     from kharden.observe.host_keys import HostKey
     from kharden.place import Place
     from kharden.plan.model import ClusterPlan
@@ -170,6 +172,19 @@ def choose(place: Place, **words: str | None) -> Choice:
     return chosen([node.name for node in nodes], **given)
 
 
+def choose_saved(place: Place, path: Path, **words: str | None) -> tuple[Choice, SavedPlan]:
+    """What a saved plan is for, with the options of an apply that a plan doesn't have.
+
+    Raises:
+        InputError: it is none of this cluster, or it is told besides what to apply.
+    """
+    for option in ("limit", "tags"):
+        if words.pop(option) is not None:
+            raise InputError(f"--{option} and --plan: the plan says that itself", remedy="leave one of them out")
+    saved = load_plan(path, place.cluster)
+    return choose(place, limit=saved.limit, tags=saved.tags, **words), saved
+
+
 def agree_to_apply(place: Place, consent: Callable[[Sequence[str]], bool], choice: Choice) -> None:
     """On machines that are not the lab's, a person agrees to an apply beforehand.
 
@@ -213,11 +228,12 @@ def bring_up_lab(place: Place, reporter: Reporter, choice: Choice = _EVERYTHING)
         lab_nodes.up(lab, reporter, only=[node.name for node in lab.nodes if node.name not in others])
 
 
-def apply(
+def apply(  # noqa: PLR0913  # the options of plan and apply
     place: Place,
     reporter: Reporter,
     *,
     choice: Choice = _EVERYTHING,
+    saved: SavedPlan | None = None,
     check: bool = False,
     break_lock: bool = False,
 ) -> ApplyResult:
@@ -233,6 +249,7 @@ def apply(
         cache=cache_root(),
         progress=reporter,
         choice=choice,
+        saved=saved,
         check=check,
         break_lock=break_lock,
     )

@@ -23,10 +23,12 @@ class BuildFolder:
     Attributes:
         folder: where it lies.
         manifest: manifest.json (see docs for its schema).
+        digest: SHA-256 of its bytes, which stands for the whole build.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
+    digest: str = ""
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -88,8 +90,9 @@ def load(folder: Path, spec_digest: str) -> BuildFolder:
         IntegrityError: what Ansible is given, or a manifest for the cluster, was changed after it was rendered.
     """
     path = folder / "manifest.json"
+    content = read(path)
     try:
-        manifest = json.loads(read(path))
+        manifest = json.loads(content)
         schema, digest, _ = manifest["schema"], manifest["specDigest"], dict(manifest["nodes"])
         shared = {entry["path"]: entry["sha256"] for entry in (*manifest["manifests"], *manifest["ansible"])}
     except (ValueError, KeyError, TypeError):
@@ -100,4 +103,4 @@ def load(folder: Path, spec_digest: str) -> BuildFolder:
         raise RefusedError(f"{folder}: cluster.yaml was changed since this was rendered", remedy="run `invoke render`")
     for name, sha256 in shared.items():
         _intact(folder / name, sha256)
-    return BuildFolder(folder, manifest)
+    return BuildFolder(folder, manifest, hashlib.sha256(content).hexdigest())

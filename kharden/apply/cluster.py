@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kharden.apply.build import BuildFolder
+    from kharden.apply.saved import SavedPlan
     from kharden.apply.stages import Stage
     from kharden.errors import RemoteError
     from kharden.seal import Identities
@@ -36,6 +37,7 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
     cache: Path,
     progress: Progress,
     choice: Choice = _EVERYTHING,
+    saved: SavedPlan | None = None,
     check: bool = False,
     break_lock: bool = False,
 ) -> ApplyResult:
@@ -48,11 +50,13 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
         cache: the folder of artifacts' objects.
         progress: who shows how it goes on.
         choice: which nodes and phases, and how many workers at a time; a look needs no waves.
+        saved: a plan that this must be, or nothing is changed.
         check: look only.
         break_lock: whether somebody else's lock may be broken.
 
     Raises:
-        RefusedError: the build is not of this cluster.yaml, or somebody else works with it or on the cluster now.
+        RefusedError: the build is not of this cluster.yaml, somebody else works with it or on the cluster now, or the
+            saved plan is of another build or of nodes as they were.
         IntegrityError: a file of the build was changed after it was rendered.
         RemoteError: something failed on a node; the next run goes on from there.
     """
@@ -60,6 +64,8 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
         if "{" in str(path):  # Ansible takes a path for a template where it looks like one
             raise RefusedError(f"{path}: has a brace in its name", remedy="use a folder without braces")
     build = load(folder, spec_digest)
+    if saved:
+        saved.refuse_other_build(build.digest)
     with held(folder), workspace() as private:
         for node in stages.limited(build, choice):
             securefile.write(private / "payloads" / f"{node}.payload", payload(build, node, identities), mode=0o600)
@@ -71,7 +77,12 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
         else:
             with locked(way, break_lock=break_lock) as lock:
                 notes = lock.notes
-                result = _carried_out(build, choice, replace(request, is_lost=lock.is_lost), progress)
+                request = replace(request, is_lost=lock.is_lost)
+                if saved:
+                    progress.phase(f"Compare with {saved.path.name}")
+                    saved.refuse_other_nodes(run(replace(request, check=True, diff=True), progress))
+                result = _carried_out(build, choice, request, progress)
+        result.build = build.digest
         result.notes[:0] = [*notes, *_left_alone(build, choice)]
         return result
 

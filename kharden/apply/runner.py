@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ansible_runner
 
 from kharden import securefile, ssh
+from kharden.apply.restarts import Restart, Restarts
 from kharden.errors import RemoteError
 from kharden.resources import folder
 
@@ -71,6 +72,8 @@ class ApplyResult:
         seconds: wall time of each phase, by its name in playbooks/site.yml.
         tasks: how many ran on each node.
         notes: what a person should know and nothing was done about, each with the node that says it.
+        restarts: what restarted, or would, in that order.
+        build: the digest of the build.
     """
 
     status: str = "running"
@@ -79,6 +82,8 @@ class ApplyResult:
     seconds: dict[str, float] = field(default_factory=dict)
     tasks: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    restarts: list[Restart] = field(default_factory=list)
+    build: str = ""
 
     @property
     def failed(self) -> frozenset[str]:
@@ -95,6 +100,8 @@ class ApplyResult:
         for node, tasks in later.tasks.items():
             self.tasks[node] = self.tasks.get(node, 0) + tasks
         self.notes += [note for note in later.notes if note not in self.notes]
+        before = max((one.order for one in self.restarts), default=0)
+        self.restarts += [replace(one, order=before + one.order) for one in later.restarts]
 
 
 class Progress(Protocol):
@@ -146,9 +153,11 @@ class Run:
 class _Listener:
     """Turns events of ansible-runner into progress and a result."""
 
-    def __init__(self, progress: Progress, stage: Stage) -> None:
+    def __init__(self, progress: Progress, stage: Stage, *, check: bool = False) -> None:
         self.progress = progress
         self._stage = stage
+        self._restarts = Restarts(check)
+        self._plays = 0
         self._play = ""  # one of which no task runs isn't worth a word
         self.result = ApplyResult()
         self._phase: tuple[str, float] | None = None
@@ -159,6 +168,7 @@ class _Listener:
         data = event.get("event_data", {})
         if kind == "playbook_on_play_start":
             self._play = data.get("name") or data.get("play", "")
+            self._plays += 1  # of a serial play each batch counts
         elif kind == "playbook_on_task_start":
             self._begin(self._play)
         elif kind in _STATES:
@@ -176,6 +186,7 @@ class _Listener:
 
     def close(self) -> None:
         """The phase that runs has ended."""
+        self.result.restarts = self._restarts.ordered()
         if self._phase:
             self.result.seconds[self._phase[0]] = time.monotonic() - self._phase[1]
             self._phase = None
@@ -197,6 +208,7 @@ class _Listener:
             self.result.changes.append(Change(node, task, tuple(details)))
         self.result.notes += [f"{node}: {note}" for note in _notes(result)]
         self.result.tasks[node] = self.result.tasks.get(node, 0) + (state != "skipped")
+        self._restarts.note((self._plays, data.get("task_uuid", task)), node, result.get("restarting") or ())
         self.progress.task(node, task, state)
 
 
@@ -248,7 +260,7 @@ def run(request: Run, progress: Progress) -> ApplyResult:
 
 def attempt(request: Run, progress: Progress) -> tuple[ApplyResult, RemoteError | None]:
     """As `run`, and what was done beside what went wrong."""
-    listener = _Listener(progress, request.stage)
+    listener = _Listener(progress, request.stage, check=request.check)
     private = request.workspace / "runner"
     securefile.make_folder(private, mode=0o700)
     # Where this file is missing ansible-runner forgets what settings it is given.

@@ -72,25 +72,31 @@ def _render(site: Site) -> Task[Any]:
 
 
 def _plan(site: Site) -> Task[Any]:
-    def plan(
+    def plan(  # noqa: PLR0913, PLR0917  # the options of a task are its arguments
         context: Context,
         cluster: str | None = None,
         limit: str | None = None,
         tags: str | None = None,
+        out: str | None = None,
         json: bool = False,
     ) -> None:
         """Show what apply would change; change nothing (exit status 2 where there is something to do)."""
         from kharden import commands
+        from kharden.apply import saved
 
         place = site.place(cluster)
         choice = commands.choose(place, limit=limit, tags=tags)
         with reporting(as_json=json) as reporter:
             result = commands.apply(place, reporter, choice=choice, check=True)
+        if out is not None:
+            saved.save(Path(out), place.cluster, choice, result, now=time_of(None))
         _show_changes(result, as_json=json, diff=True)
         if result.changes:
             raise Exit(code=2)
 
-    return task(plan, cluster=CLUSTER, limit=LIMIT, tags=TAGS, json=JSON)
+    return task(
+        plan, cluster=CLUSTER, limit=LIMIT, tags=TAGS, out="the file to save it in, for apply --plan", json=JSON
+    )
 
 
 def _apply(site: Site) -> Task[Any]:
@@ -101,6 +107,7 @@ def _apply(site: Site) -> Task[Any]:
         tags: str | None = None,
         wave: str | None = None,
         max_fail: str | None = None,
+        plan: str | None = None,
         yes: bool = False,
         break_lock: bool = False,
         json: bool = False,
@@ -109,14 +116,18 @@ def _apply(site: Site) -> Task[Any]:
         from kharden import commands
 
         place = site.place(cluster)
-        choice = commands.choose(place, limit=limit, tags=tags, wave=wave, max_fail=max_fail)
+        words = {"limit": limit, "tags": tags, "wave": wave, "max_fail": max_fail}
+        if plan is None:
+            choice, saved = commands.choose(place, **words), None
+        else:
+            choice, saved = commands.choose_saved(place, Path(plan), **words)
         with reporting(as_json=json) as reporter:
             ask = asking(yes=yes, reporter=reporter)
             if not site.agreed:
                 commands.agree_to_lab(place, ask)
             commands.bring_up_lab(place, reporter, choice)
             commands.agree_to_apply(place, ask, choice)
-            result = commands.apply(place, reporter, choice=choice, break_lock=break_lock)
+            result = commands.apply(place, reporter, choice=choice, saved=saved, break_lock=break_lock)
             seconds = dict(reporter.seconds)
         _show_changes(result, as_json=json, diff=False, seconds=seconds)
         if not json:
@@ -129,6 +140,7 @@ def _apply(site: Site) -> Task[Any]:
         tags=TAGS,
         wave="how many workers at a time, as 3 or 20% (default: one, then all others)",
         max_fail="how many workers may fail before the run stops (default: 0)",
+        plan="a file that plan --out wrote: apply exactly that, or nothing",
         yes=YES,
         break_lock=BREAK_LOCK,
         json=JSON,
@@ -142,6 +154,7 @@ def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: di
     ]
     if as_json:
         found = {"changed": len(rows), "changes": rows, "notes": result.notes, "tasks": result.tasks}
+        found |= {"restarts": [restart.as_document() for restart in result.restarts]}
         print_json(found | {"seconds": seconds or result.seconds})
         return
     screen = console()
@@ -152,6 +165,12 @@ def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: di
             screen.print(visible(line), highlight=False)
             if detail.get("diff"):
                 screen.print(visible(detail["diff"].rstrip()), highlight=False)
+    if result.restarts:
+        from kharden.apply.restarts import lines
+
+        screen.print("Restarts, in this order:" if diff else "Restarted:", highlight=False)
+        for line in lines(result.restarts):
+            screen.print(visible(line), highlight=False)
     for note in result.notes:
         screen.print(visible(f"Note: {note}"), highlight=False)
     verb = "would change" if diff else "changed"

@@ -126,6 +126,11 @@ restarted:
   type: list
   elements: dict
   sample: [{name: static-pod/etcd, before: 8123, after: 99234}]
+restarting:
+  description: Which static pods restart, in order, also in check mode, as of C(services).
+  returned: always
+  type: list
+  elements: dict
 restarts:
   description: What has to restart now. The kubelet after a change of its settings. Static pods have restarted already.
   returned: always
@@ -166,6 +171,7 @@ class Comparison:
         self.plan = plan
         self.changes: list[changes.Change] = []
         self.restarted: list[dict[str, Any]] = []
+        self.restarting: list[dict[str, Any]] = []
         self.restarts: list[str] = []
         self.quorum = quorum.quorum(params["quorum"], params["timeout"])
 
@@ -206,7 +212,10 @@ class Comparison:
         present = _content(path)
         if name == "etcd" and present is not None:
             wanted = kubeadm_phases.keep_membership(wanted.decode(), present.decode(errors="replace")).encode()
-        change = self._compare(path, wanted, f"{restarts.STATIC_POD}{name}")
+        item = f"{restarts.STATIC_POD}{name}"
+        change = self._compare(path, wanted, item)
+        if change and self.plan and item in change.restarts and static_pods.running(name):
+            self.restarting.append({"name": item, "turn": 0, "away": restarts.away(self.params["pending"], item)})
         if not change or self.plan:
             return
         if change.action == "attributes":
@@ -222,12 +231,17 @@ class Comparison:
         before = static_pods.running(name)
         _write(path, wanted)
         try:
-            after = static_pods.await_new(name, before, static_pods.probe_of(wanted.decode()), self.params["timeout"])
+            after, away = static_pods.await_new(
+                name, before, static_pods.probe_of(wanted.decode()), self.params["timeout"]
+            )
             if self.quorum:
                 self.quorum.after_restart(name)
         except NodeError as error:
             raise NodeError(f"{error.message}; {self._put_back(name, path, present)}", **self._so_far(name)) from None
         item = f"{restarts.STATIC_POD}{name}"
+        if before:
+            restarts.remember(self.params["pending"], item, away)
+            self.restarting.append({"name": item, "turn": 0, "away": away})
         start = {"before": max((one.start for one in before), default=0), "after": max(one.start for one in after)}
         self.restarted.append({"name": item, **start})
         restarts.strike(self.params["pending"], [item])
@@ -320,6 +334,7 @@ def main() -> None:
         "changed": bool(comparison.changes),
         "changes": [change.as_result() for change in comparison.changes],
         "restarted": comparison.restarted,
+        "restarting": comparison.restarting,
         "restarts": comparison.restarts,
         "initialised": initialised,
     }

@@ -134,6 +134,14 @@ restarted:
   type: list
   elements: dict
   sample: [{name: containerd.service, before: 81234567, after: 99234567}]
+restarting:
+  description:
+    - What restarts, in order, also in check mode. C(away) is for how many seconds a static pod didn't answer, now or,
+      in check mode, when it restarted last. With C(turn) 1 what comes after a new login.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{name: static-pod/kube-apiserver, turn: 0, away: 6.2}]
 """
 
 ARGUMENTS: dict[str, Any] = {
@@ -175,6 +183,8 @@ class Services:
         self.asked: list[str] = list(dict.fromkeys(params["restarts"]))
         self.actions: list[dict[str, str]] = []
         self.restarted: list[dict[str, Any]] = []
+        self.restarting: list[dict[str, Any]] = []
+        self.turn = 0
         self.unconfirmed = False
         self.quorum = quorum.quorum(params["quorum"], params["timeout"])
         if wrong := [name for name in (*self.wanted, *self.asked) if not restarts.is_restart(name)]:
@@ -187,7 +197,7 @@ class Services:
             return
         if self.params["way_in"] == "proven":
             way_back.confirm()
-            self.asked = [name for name in self.asked if name not in _DECIDES]
+            self._struck(_DECIDES)
         if self.params["kernel"]:
             self._kernel()
         self._reload()
@@ -204,6 +214,12 @@ class Services:
         """Note an action; True if it is to be carried out."""
         self.actions.append({"action": action, "name": name})
         return not self.plan
+
+    def _restarts(self, name: str, away: float | None = None) -> None:
+        self.restarting.append({"name": name, "turn": self.turn, "away": away})
+
+    def _struck(self, names: Sequence[str]) -> None:
+        self.asked = [name for name in self.asked if name not in names]
 
     def _done(self, *names: str) -> None:
         if not self.plan:
@@ -245,6 +261,10 @@ class Services:
             way_back.prepare(sshd=way_back.SSHD in due)
             self._run_units(decisive)
             self.unconfirmed = True
+        elif due:  # a run does these alone, and the rest after a new login
+            self._run_units(decisive)
+            self.wanted = {name: unit for name, unit in self.wanted.items() if name not in decisive}
+            self.turn = 1
 
     def _is_due(self, unit: units.Unit) -> bool:
         started = self.wanted.get(unit.name, {}).get("state") == "started"
@@ -265,7 +285,7 @@ class Services:
             self._note(acted, before, after)
         done = [name for name in self.asked if name in before]
         self._done(*done)
-        self.asked = [name for name in self.asked if name not in done]
+        self._struck(done)
 
     def _enable(self, unit: units.Unit) -> None:
         enabled = self.wanted[unit.name]["enabled"]
@@ -291,6 +311,8 @@ class Services:
             verb = "start"
         else:
             return False
+        if verb == "restart":
+            self._restarts(unit.name)
         if self._do(verb, unit.name):
             if unit.active == "failed":  # a unit that has failed too often doesn't start otherwise
                 units.systemctl("reset-failed", unit.name, timeout=self.timeout)
@@ -306,13 +328,17 @@ class Services:
     def _static_pod(self, item: str) -> None:
         name = item.removeprefix(restarts.STATIC_POD)
         before = static_pods.running(name)
+        if before and self.plan:
+            self._restarts(item, restarts.away(self.params["pending"], item))
         if before and self._do("restart", item):
             probe = static_pods.probe_of(_text(Path(self.params["manifests"]) / f"{name}.yaml"))
             if self.quorum:
                 self.quorum.before_restart(name)
                 before = static_pods.running(name)
             static_pods.terminate(before)
-            after = static_pods.await_new(name, before, probe, self.timeout)
+            after, away = static_pods.await_new(name, before, probe, self.timeout)
+            restarts.remember(self.params["pending"], item, away)
+            self._restarts(item, away)
             if self.quorum:
                 self.quorum.after_restart(name)
             start = {"before": max(one.start for one in before), "after": max(one.start for one in after)}
@@ -349,6 +375,7 @@ def main() -> None:
         changed=bool(services.actions),
         actions=services.actions,
         restarted=services.restarted,
+        restarting=services.restarting,
         unconfirmed=services.unconfirmed,
     )
 

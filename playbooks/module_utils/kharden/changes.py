@@ -17,7 +17,8 @@ HIDDEN = "(sensitive content, not shown)"
 class Side:
     """One side of a change: its kind and attributes, and what is known of the content.
 
-    `content` is None for what is absent, too long to show or not there yet (a plan, nothing staged).
+    `content` is None for what is absent, too long to show or not there yet (a plan, nothing staged). Where content
+    isn't shown, `stamp` tells whether the file was touched between two looks, and nothing of what is in it.
     """
 
     kind: str
@@ -27,11 +28,13 @@ class Side:
     target: str = ""
     digest: str = ""
     content: bytes | None = field(default=None, repr=False)
+    stamp: str = ""
 
     def as_result(self) -> dict[str, str]:
         """The attributes alone."""
         result = {"kind": self.kind, "owner": self.owner, "group": self.group, "mode": self.mode}
-        return result | ({"target": self.target} if self.target else {})
+        more = {"target": self.target, "stamp": self.stamp}
+        return result | {name: value for name, value in more.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def side(path: str, found: files.Found, *, with_content: bool) -> Side:
         target=found.target,
         digest=digest,
         content=content,
+        stamp="" if digest or found.kind != "file" else sha256(repr(found.times).encode()).hexdigest()[:16],
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import posixpath
 import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PENDING = "/var/lib/kharden/pending.json"
+# Beside it: for how long what restarted was away.
+AWAY = "restarts.json"
 STATIC_POD = "static-pod/"
 _UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(?:service|socket|timer|path|mount|target|slice)"  # systemd.unit(5)
 _FORM = re.compile(rf"daemon-reload|sysctl|modules|static-pod/[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?|{_UNIT}")
@@ -75,3 +78,22 @@ def strike(path: str, restarts: Iterable[str]) -> None:
     known = pending(path)
     if not known.isdisjoint(restarts):
         write_json(path, {"schema": _SCHEMA, "restarts": sorted(known.difference(restarts))})
+
+
+def away(pending_path: str, name: str) -> float | None:
+    """For how many seconds `name` was away when it restarted last on this node; None where nobody has seen that."""
+    listed = read_json(_beside(pending_path)).get("away", {})
+    seconds = listed.get(name) if isinstance(listed, dict) else None
+    return float(seconds) if isinstance(seconds, int | float) else None
+
+
+def remember(pending_path: str, name: str, seconds: float) -> None:
+    """Write down for how long `name` was away, for the next plan."""
+    path = _beside(pending_path)
+    listed = read_json(path).get("away", {})
+    known = listed if isinstance(listed, dict) else {}
+    write_json(path, {"schema": _SCHEMA, "away": known | {name: seconds}})
+
+
+def _beside(pending_path: str) -> str:
+    return posixpath.join(posixpath.dirname(pending_path), AWAY)

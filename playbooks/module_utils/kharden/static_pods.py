@@ -85,21 +85,30 @@ def terminate(ones: Iterable[Process]) -> None:
             os.kill(one.pid, signal.SIGTERM)
 
 
-def await_new(name: str, before: frozenset[Process], probe: Probe | None, timeout: float) -> frozenset[Process]:
+def await_new(
+    name: str, before: frozenset[Process], probe: Probe | None, timeout: float
+) -> tuple[frozenset[Process], float]:
     """Wait until the processes `before` have gone and a new one called `name` runs and answers.
+
+    Returns:
+        The new ones, and for how many seconds nobody answered.
 
     Raises:
         NodeError: that isn't so after `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     since, last = time.monotonic(), before
+    silent: float | None = None
     while True:
         now = running(name)
         if now != last:
             since, last = time.monotonic(), now
         new = bool(now) and now.isdisjoint(before)
-        if new and (answers(probe) if probe else time.monotonic() - since >= _STEADY):
-            return now
+        answered = bool(now) and (probe is None or answers(probe))
+        if silent is None and not (answered and now & before):
+            silent = time.monotonic()
+        if new and answered and (probe or time.monotonic() - since >= _STEADY):
+            return now, round(time.monotonic() - (silent or since), 1)
         if time.monotonic() >= deadline:
             state = (
                 "runs but doesn't answer its probe" if new and probe else "doesn't stay up" if new else "isn't there"

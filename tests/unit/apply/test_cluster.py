@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,19 @@ import pytest
 
 from kharden import buildlock
 from kharden.apply import cluster, clusterlock
+from kharden.apply.build import load
+from kharden.apply.choice import Choice
 from kharden.apply.cluster import apply
-from kharden.apply.runner import ApplyResult, Progress, Run
+from kharden.apply.runner import ApplyResult, Change, Progress, Run
+from kharden.apply.saved import load as load_plan
+from kharden.apply.saved import save
 from kharden.errors import IntegrityError, RefusedError
 from playbooks.module_utils.kharden.payload import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kharden.apply.saved import SavedPlan
     from kharden.seal import Identities
 
     from .conftest import Written
@@ -56,11 +62,16 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, dict[str, bytes]]]:
     return begun
 
 
-def applied(
+_EVERYTHING = Choice()
+
+
+def applied(  # as apply takes them
     written: Written,
     *,
     digest: str = "",
     identities: Identities | None = None,
+    choice: Choice = _EVERYTHING,
+    saved: SavedPlan | None = None,
     check: bool = False,
     break_lock: bool = False,
 ) -> ApplyResult:
@@ -70,6 +81,8 @@ def applied(
         identities=identities or written.identities,
         cache=Path("/cache"),
         progress=Silent(),
+        choice=choice,
+        saved=saved,
         check=check,
         break_lock=break_lock,
     )
@@ -203,3 +216,53 @@ def test_a_lock_that_is_a_link_is_refused(
     assert (tmp_path / "aim").read_text() == "precious"
     assert not runs
     assert os.path.lexists(written.folder.parent / ".lab.lock")
+
+
+# --- a saved plan
+
+
+@pytest.fixture
+def plan(written: Written, tmp_path: Path) -> SavedPlan:
+    build = load(written.folder, written.digest)
+    save(tmp_path / "plan.json", "lab", Choice(), ApplyResult(build=build.digest), now=datetime.now(UTC))
+    return load_plan(tmp_path / "plan.json", "lab")
+
+
+def test_a_saved_plan_is_compared_with_a_look_before_it_is_applied(
+    written: Written, plan: SavedPlan, runs: list[tuple[Run, dict[str, bytes]]]
+) -> None:
+    applied(written, saved=plan)
+    assert [(request.check, request.diff) for request, _ in runs] == [(True, True), (False, False)]
+
+
+def test_a_node_that_moved_on_since_the_plan_is_not_touched(
+    written: Written, plan: SavedPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Run] = []
+
+    def run(request: Run, _progress: Progress) -> ApplyResult:
+        begun.append(request)
+        return ApplyResult("successful", changes=[Change("cp1", "Place all files", ())])
+
+    monkeypatch.setattr(cluster, "run", run)
+    with pytest.raises(RefusedError, match=r"^cp1: has moved on since the plan of .*: Place all files has come"):
+        applied(written, saved=plan)
+    assert [request.check for request in begun] == [True]
+
+
+def test_a_plan_of_another_build_is_refused_before_any_node_is_asked(
+    written: Written, plan: SavedPlan, runs: list[tuple[Run, dict[str, bytes]]]
+) -> None:
+    manifest = written.folder / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(RefusedError, match="the build was rendered anew since this plan"):
+        applied(written, saved=plan)
+    assert not runs
+
+
+def test_only_nodes_of_the_limit_get_a_payload(written: Written, runs: list[tuple[Run, dict[str, bytes]]]) -> None:
+    result = applied(written, choice=Choice(limit=("w1",)))
+    ((request, payloads),) = runs
+    assert payloads.keys() == {"w1"}
+    assert (request.stage.nodes, request.stage.others) == (("w1",), ("cp1",))
+    assert result.notes == ["objects of the cluster were left as they are, since no control plane is in --limit"]

@@ -168,6 +168,40 @@ def test_waiting_for_a_pod_that_never_starts_says_so() -> None:
         static_pods.await_new("no-such-pod", frozenset(), None, 0)
 
 
+def process_of(pid: int) -> processes.Process:
+    return processes.Process(pid, pid, frozenset({"it"}), in_pod=True, on_node_network=True)
+
+
+def test_how_long_a_pod_does_not_answer_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From when the old process stops answering, although it still runs, until the new one answers."""
+    old, new = frozenset({process_of(1)}), frozenset({process_of(2)})
+    looks = iter([(old, True), (old, True), (old, False), (frozenset(), False), (new, False), (new, True)])
+    clock = {"now": 0.0}
+    seen: list[tuple[frozenset[processes.Process], bool]] = []
+
+    def running(_name: str) -> frozenset[processes.Process]:
+        seen.append(next(looks))
+        return seen[-1][0]
+
+    monkeypatch.setattr(static_pods, "running", running)
+    monkeypatch.setattr(static_pods, "answers", lambda _probe: seen[-1][1])
+    monkeypatch.setattr("time.monotonic", lambda: clock["now"])
+    monkeypatch.setattr("time.sleep", lambda _seconds: clock.update(now=clock["now"] + 1))
+    probe = static_pods.Probe("https", "127.0.0.1", 1, "/livez")
+    assert static_pods.await_new("it", old, probe, 60) == (new, 3.0)
+
+
+def test_how_long_something_was_away_is_kept_beside_what_waits(tmp_path: Path) -> None:
+    pending = str(tmp_path / "pending.json")
+    assert restarts.away(pending, "static-pod/etcd") is None
+    restarts.remember(pending, "static-pod/etcd", 3.5)
+    restarts.remember(pending, "static-pod/kube-apiserver", 7)
+    restarts.remember(pending, "static-pod/etcd", 2.5)
+    assert restarts.away(pending, "static-pod/etcd") == 2.5
+    assert restarts.away(pending, "static-pod/kube-apiserver") == 7.0
+    assert (tmp_path / "restarts.json").stat().st_mode & 0o7777 == 0o600
+
+
 def test_who_listens_is_found_with_its_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
