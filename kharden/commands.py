@@ -298,7 +298,7 @@ def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = F
     snapshot = collect(plan, supply.pause_image(plan), passive=passive, now=now)
     reporter.phase("Run the state suite")
     observations = suite.run(plan, snapshot, supply.locked_digests(plan), _known_authorities(place))
-    report = judge(plan, observations, cluster.spec.waivers, now)
+    report = judge(plan, observations, cluster.spec.waivers, now, snapshot.away)
     path = write_report(report, place.evidence)
     reporter.end_phase()
     return Verified(report, path)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kharden.controls.checks import MetadataUnreached, Reach
+    from kharden.observe.witnesses import Witnesses
     from kharden.plan.model import ClusterPlan, NodePlan
     from kharden.spec.types import IPAddress
 
@@ -53,9 +54,9 @@ class Attempt:
         return {"host": str(self.host), "port": self.port}
 
 
-def reach_attempts(plan: ClusterPlan, target: NodePlan, port: int, check: Reach) -> Iterator[Attempt]:
+def reach_attempts(witnesses: Witnesses, target: NodePlan, port: int, check: Reach) -> Iterator[Attempt]:
     """At each address, from the controller, the nearest other node of each role, a pod here and one next door."""
-    others = _before(plan, target)
+    others = witnesses.others(target)
     nearest = [[node for node in others if node.role == role][:1] for role in ("control-plane", "worker")]
     for host in target.addresses:
         yield Attempt("controller", None, host, port)
@@ -86,9 +87,3 @@ def is_admitted(plan: ClusterPlan, target: NodePlan, attempt: Attempt, check: Re
     from_elsewhere = tuple(place for place in places if place != "pods")
     source = attempt.asker.address_of(attempt.host.version) if attempt.asker else ip_address(seen) if seen else None
     return source is not None and admits(plan, from_elsewhere, source)
-
-
-def _before(plan: ClusterPlan, target: NodePlan) -> tuple[NodePlan, ...]:
-    """The other nodes, from the one before in the plan's order backwards: so everybody asks about as much."""
-    index = plan.nodes.index(target)
-    return tuple(reversed((*plan.nodes[index + 1 :], *plan.nodes[:index])))

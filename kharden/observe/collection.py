@@ -17,6 +17,7 @@ from kharden.observe.connection import connections
 from kharden.observe.facts import Facts, Snapshot
 from kharden.observe.request import attempts, request
 from kharden.observe.shipping import program
+from kharden.observe.witnesses import Witnesses
 
 if TYPE_CHECKING:
     from kharden.observe.connection import Connection
@@ -41,36 +42,61 @@ def collect(plan: ClusterPlan, pause_image: str, *, passive: bool = False, now: 
         IntegrityError: a node's ssh host key is not the pinned one; the run ends.
     """
     begun = time.monotonic()
-    # One more than nodes: the first control plane also makes the pods.
+    # One more than nodes: a control plane also makes the pods.
     workers = min(len(plan.nodes) + 1, _WORKERS_PER_CPU * (os.cpu_count() or 1))
-    tried = attempts(plan)
-    first = plan.control_planes[0]
     with connections(plan) as connection, ThreadPoolExecutor(workers) as pool:
-        made = None if passive else pool.submit(_document, connection, first, scratch.making(plan, pause_image))
+        witnesses = _witnesses(plan, connection, pool)
+        first, tried, present = witnesses.speakers[0], attempts(witnesses), witnesses.nodes
+        made = None if passive else pool.submit(_document, connection, first, scratch.making(witnesses, pause_image))
         try:
             own = pool.submit(_own_document, tried)
-            asked = [request(plan, node, tried, passive=passive) for node in plan.nodes]
-            documents = list(pool.map(lambda node, each: _document(connection, node, each), plan.nodes, asked))
+            asked = [request(witnesses, node, tried, passive=passive) for node in present]
+            documents = list(pool.map(lambda node, each: _document(connection, node, each), present, asked))
             pods = Facts(made.result(), first.name) if made else None
-            within = pool.map(lambda node: _within(connection, node, tried, pods), plan.nodes)
+            within = pool.map(lambda node: _within(connection, witnesses, node, tried, pods), present)
             nodes = {
-                node.name: document if "error" in document else document | reached
-                for node, document, reached in zip(plan.nodes, documents, within, strict=True)
+                node.name: document if "error" in document else document | reached | _silence(witnesses, node)
+                for node, document, reached in zip(present, documents, within, strict=True)
             }
         finally:
             if made:
                 wait([made])  # what is being made would outlive its removal
-                _document(connection, first, scratch.removing(plan))
+                _document(connection, first, scratch.removing(witnesses))
     at = now.astimezone(UTC) + timedelta(seconds=round(time.monotonic() - begun))
-    return Snapshot(at, passive, {**nodes, CONTROLLER: own.result()})
+    unseen = {name: {"error": reason} for name, reason in witnesses.away.items()}
+    return Snapshot(
+        at, passive, {**nodes, **unseen, CONTROLLER: own.result()}, away=witnesses.away, mute=witnesses.mute
+    )
+
+
+def _witnesses(plan: ClusterPlan, connection: Connection, pool: ThreadPoolExecutor) -> Witnesses:
+    """Who can be asked: found out first, since one who is away can't be asked for what others know too."""
+    asked = [{"present": scratch.api_of(node) if node.role == "control-plane" else None} for node in plan.nodes]
+    found = pool.map(lambda node, each: _document(connection, node, each), plan.nodes, asked)
+    away: dict[str, str] = {}
+    mute: dict[str, str] = {}
+    for node, answer in zip(plan.nodes, found, strict=True):
+        for reasons, place in ((away, answer), (mute, answer.get("present"))):
+            if isinstance(place, dict) and "error" in place:
+                reasons[node.name] = str(place["error"])
+    return Witnesses(plan, away, mute)
+
+
+def _silence(witnesses: Witnesses, node: NodePlan) -> dict[str, Any]:
+    """What a control plane was not asked, since its API server isn't ready: each question would wait in vain."""
+    return {"cluster": {"error": witnesses.mute[node.name]}} if node.name in witnesses.mute else {}
 
 
 def _within(
-    connection: Connection, node: NodePlan, tried: dict[str, dict[str, Any]], pods: Facts | None
+    connection: Connection,
+    witnesses: Witnesses,
+    node: NodePlan,
+    tried: dict[str, dict[str, Any]],
+    pods: Facts | None,
 ) -> dict[str, Any]:
     """What a node's pods reach."""
     wanted = tried.get(node.name, {}).get("from_pod", {})
-    asked, lacking = scratch.asking(node, wanted, pods)
+    asked, lacking = scratch.asking(witnesses, node, wanted, pods)
     answer = _document(connection, node, asked)
     failed = "error" in answer
     return {key: answer if failed else answer.get(key) for key in asked["within_pods"]} | lacking
@@ -86,7 +112,7 @@ def _document(connection: Connection, node: NodePlan, asked: dict[str, Any]) -> 
     try:
         return parse(connection.run_python(node, text, seconds=_SECONDS), node.name)
     except RemoteError as error:
-        return {"error": error.message}
+        return {"error": error.message.removeprefix(f"{node.name}: ")}
 
 
 def parse(content: bytes, node: str) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class SuiteInput:
 
     Attributes:
         nodes: each node's document.
+        away: as of `kharden.observe.witnesses.Witnesses`.
+        mute: the same.
         digests: architecture → program → SHA-256 that the lock of artifacts names.
         authorities: name in the table of the PKI → SHA-256 of its certificate; empty where they aren't known.
         live: pairs of control and node that are asked once more on the node itself.
@@ -33,6 +35,8 @@ class SuiteInput:
     at: datetime
     passive: bool
     nodes: dict[str, Any]
+    away: dict[str, str]
+    mute: dict[str, str]
     digests: dict[str, dict[str, str]]
     authorities: dict[str, str]
     live: tuple[tuple[str, str], ...]
@@ -41,7 +45,7 @@ class SuiteInput:
     @property
     def snapshot(self) -> Snapshot:
         """The facts."""
-        return Snapshot(self.at, self.passive, self.nodes)
+        return Snapshot(self.at, self.passive, self.nodes, self.away, self.mute)
 
 
 _INPUT = TypeAdapter(SuiteInput)

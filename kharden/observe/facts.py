@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -24,11 +24,15 @@ class Snapshot:
         at: when, UTC.
         passive: nothing was written and no pod tried.
         nodes: node → the collector's document, or {"error": reason}.
+        away: as of `kharden.observe.witnesses.Witnesses`.
+        mute: the same.
     """
 
     at: datetime
     passive: bool
     nodes: Mapping[str, Mapping[str, Any]]
+    away: Mapping[str, str] = field(default_factory=dict)
+    mute: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self, node: str) -> Facts:
         """What a node told."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from kharden.controls.checks import AuditLevel, ForeignNodeRefused, Probe, TlsListener
     from kharden.controls.checks.behaviour import Credential
+    from kharden.observe.witnesses import Witnesses
     from kharden.plan.model import ClusterPlan, NodePlan
 
 _LOOPBACK = "127.0.0.1"
@@ -76,11 +77,11 @@ def _probe_question(host: str, check: Probe) -> Question:
     )
 
 
-def askers(plan: ClusterPlan, target: NodePlan, check: Probe) -> tuple[NodePlan, ...]:
+def askers(witnesses: Witnesses, target: NodePlan, check: Probe) -> tuple[NodePlan, ...]:
     """Who asks a node: itself, and from outside its neighbour in the order of the plan, so that work stays linear."""
-    if check.scope == "loopback" or check.credential == "etcd-client" or len(plan.nodes) == 1:
+    if check.scope == "loopback" or check.credential == "etcd-client":
         return (target,)
-    return (target, plan.nodes[plan.nodes.index(target) - 1])
+    return (target, *witnesses.others(target)[:1])
 
 
 def handshake_questions(target: NodePlan, check: TlsListener) -> Iterator[tuple[str, dict[str, Any]]]:

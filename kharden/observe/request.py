@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kharden.observe.attempts import Attempt
-    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.observe.witnesses import Witnesses
+    from kharden.plan.model import NodePlan
 
 _ETCD_PKI = "/etc/kubernetes/pki/etcd"
 _ETCDCTL = (
@@ -79,15 +80,16 @@ ACTIVE = (
 )
 
 
-def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]], *, passive: bool) -> dict[str, Any]:
+def request(witnesses: Witnesses, node: NodePlan, tried: dict[str, dict[str, Any]], *, passive: bool) -> dict[str, Any]:
     """The request for one node, as `kharden.observe.collector` takes it. There is no secret in it.
 
     Args:
-        plan: the cluster.
-        node: who is asked.
+        witnesses: the cluster, and who of it can be asked.
+        node: who is asked now.
         tried: what `attempts` says, which is for all nodes together.
         passive: nothing is to be written, and no pod tried.
     """
+    plan = witnesses.plan
     wanted: dict[str, dict[str, None]] = {name: {} for name in _LISTS}
     for check in _checks(node):
         for section, name in _names(check) if asked_of(plan, check) else ():
@@ -100,33 +102,33 @@ def request(plan: ClusterPlan, node: NodePlan, tried: dict[str, dict[str, Any]],
             if isinstance(check, kinds.TlsListener)
             for question in handshake_questions(node, check)
         ),
-        "probes": _probes(plan, node, passive=passive),
+        "probes": _probes(witnesses, node, passive=passive),
         "firewall": TABLE,
         # Plain HTTP on loopback (kharden.controls.catalogue.reach lists it).
         "features": {"kube-proxy": "http://127.0.0.1:10249/metrics"},
         "sshd": list(dict.fromkeys(("root", node.ssh.user))),
         "from_here": tried.get(node.name, {}).get("from_here", {}),
-        "cluster": _cluster(plan, node, passive=passive) if node.role == "control-plane" else None,
+        "cluster": _cluster(witnesses, node, passive=passive) if _speaks(witnesses, node) else None,
     }
 
 
-def attempts(plan: ClusterPlan) -> dict[str, dict[str, Any]]:
+def attempts(witnesses: Witnesses) -> dict[str, dict[str, Any]]:
     """For each node and for the controller the connections that it tries, from itself and from a pod."""
     tried: dict[str, dict[str, Any]] = {}
-    for target in plan.nodes:
-        for attempt in _attempts(plan, target):
+    for target in witnesses.nodes:
+        for attempt in _attempts(witnesses, target):
             own = tried.setdefault(attempt.place, {"from_here": {}, "from_pod": {}})
             own["from_pod" if attempt.origin == "pod" else "from_here"][attempt.key] = attempt.asked()
     return tried
 
 
-def _attempts(plan: ClusterPlan, target: NodePlan) -> Iterator[Attempt]:
+def _attempts(witnesses: Witnesses, target: NodePlan) -> Iterator[Attempt]:
     for check in _checks(target):
         if isinstance(check, kinds.Reach):
             port = target.ssh.port if isinstance(check.port, FromPlan) else check.port
-            yield from reach_attempts(plan, target, port, check)
+            yield from reach_attempts(witnesses, target, port, check)
         elif isinstance(check, kinds.MetadataUnreached):
-            yield from metadata_attempts(plan, target, check)
+            yield from metadata_attempts(witnesses.plan, target, check)
 
 
 def _checks(node: NodePlan) -> Iterator[kinds.Check]:
@@ -143,13 +145,14 @@ def _names(check: kinds.Check) -> Iterator[tuple[str, str]]:
             yield section, name
 
 
-def _probes(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, Any]:
-    successor = plan.nodes[(plan.nodes.index(node) + 1) % len(plan.nodes)]
+def _probes(witnesses: Witnesses, node: NodePlan, *, passive: bool) -> dict[str, Any]:
+    others = witnesses.others(node)
+    successor = others[-1] if others else node
     questions = [
         question
         for target in dict.fromkeys((node, successor))
         for check in _checks(target)
-        if isinstance(check, kinds.Probe) and node in askers(plan, target, check)
+        if isinstance(check, kinds.Probe) and node in askers(witnesses, target, check)
         for question in probe_questions(target, check)
     ]
     if not passive:
@@ -157,18 +160,23 @@ def _probes(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, An
             refusal.question
             for check in _checks(node)
             if isinstance(check, kinds.ForeignNodeRefused)
-            for refusal in foreign_node_questions(plan, node, check)
+            for refusal in foreign_node_questions(witnesses.plan, node, check)
         ]
     return {question.text: question.asked() for question in questions}
 
 
-def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, Any]:
+def _speaks(witnesses: Witnesses, node: NodePlan) -> bool:
+    return node.role == "control-plane" and node.name not in witnesses.mute
+
+
+def _cluster(witnesses: Witnesses, node: NodePlan, *, passive: bool) -> dict[str, Any]:
+    plan = witnesses.plan
     own = list(_checks(node))
     return {
         "node": node.name,
         "active": not passive,
         "api": api_of(node),
-        "kubelets": [other.name for other in plan.nodes if settings_asker(plan, other) == node],
+        "kubelets": [other.name for other in plan.nodes if witnesses.settings_asker(other) == node],
         "settings": [list(path) for path in settings_paths()],
         "features": {
             "kube-controller-manager": 10257,
@@ -196,11 +204,6 @@ def _cluster(plan: ClusterPlan, node: NodePlan, *, passive: bool) -> dict[str, A
 def _etcdctl(node: NodePlan) -> list[str]:
     endpoint = f"https://{bracketed(etcd_loopback(node))}:{ETCD_CLIENT_PORT}"
     return ["/usr/local/bin/etcdctl", f"--endpoints={endpoint}", *_ETCDCTL]
-
-
-def settings_asker(plan: ClusterPlan, node: NodePlan) -> NodePlan:
-    """The control plane that asks a node's kubelet for its settings; they share the work."""
-    return plan.control_planes[plan.nodes.index(node) % len(plan.control_planes)]
 
 
 def settings_paths() -> tuple[tuple[str, ...], ...]:

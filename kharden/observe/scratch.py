@@ -10,7 +10,8 @@ from kharden.plan.endpoints import API_PORT
 
 if TYPE_CHECKING:
     from kharden.observe.facts import Facts
-    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.observe.witnesses import Witnesses
+    from kharden.plan.model import NodePlan
 
 # From a pod of the namespace default: text → port of the cluster's DNS, which is allowed to it and which is not.
 ALLOWED, DENIED = "from a pod of default to DNS, port 53", "from a pod of default to DNS, port 9153 (metrics)"
@@ -19,36 +20,40 @@ POLICY_TARGETS = {ALLOWED: 53, DENIED: 9153}
 _CLOSED_POD, _CLOSED, _OPEN = "kharden-verify", "default", "kube-system"
 
 
-def making(plan: ClusterPlan, pause_image: str) -> dict[str, Any]:
-    """The request to the first control plane to make them, and to find the cluster's DNS."""
-    wanted = [{"name": _pod_of(node), "namespace": _OPEN, "node": node.name} for node in plan.nodes]
-    wanted.append({"name": _CLOSED_POD, "namespace": _CLOSED, "node": plan.control_planes[0].name})
-    return _request(plan, {"wanted": wanted, "pod": pods.scratch_pod(pause_image)})
+def making(witnesses: Witnesses, pause_image: str) -> dict[str, Any]:
+    """The request to the first speaker to make them, and to find the cluster's DNS."""
+    wanted = [{"name": _pod_of(node), "namespace": _OPEN, "node": node.name} for node in witnesses.nodes]
+    wanted.append({"name": _CLOSED_POD, "namespace": _CLOSED, "node": witnesses.speakers[0].name})
+    return _request(witnesses, {"wanted": wanted, "pod": pods.scratch_pod(pause_image)})
 
 
-def removing(plan: ClusterPlan) -> dict[str, Any]:
-    """The request to the first control plane to remove them all."""
-    return _request(plan, None)
+def removing(witnesses: Witnesses) -> dict[str, Any]:
+    """The request to the first speaker to remove them all."""
+    return _request(witnesses, None)
 
 
-def _request(plan: ClusterPlan, made: dict[str, Any] | None) -> dict[str, Any]:
-    asked = {"api_of": api_of(plan.control_planes[0]), "namespaces": [_CLOSED, _OPEN], "made": made}
+def _request(witnesses: Witnesses, made: dict[str, Any] | None) -> dict[str, Any]:
+    asked = {"api_of": api_of(witnesses.speakers[0]), "namespaces": [_CLOSED, _OPEN], "made": made}
     return {"scratch_pods": asked}
 
 
-def asking(node: NodePlan, wanted: dict[str, Any], made: Facts | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def asking(
+    witnesses: Witnesses, node: NodePlan, wanted: dict[str, Any], made: Facts | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The request to a node for what its pods reach; and, by the answer's key, why a part of it can't be asked.
 
     Args:
+        witnesses: who can be asked; the first that speaks has the pod whose policies are tried.
         node: who is asked.
         wanted: the attempts to make from its pod, as `kharden.observe.request.attempts` names them.
-        made: what the first control plane said of the pods; None where none were made, so that any pod will do.
+        made: what that speaker said of the pods; None where none were made, so that any pod will do.
     """
     if made is None:
         return {"within_pods": {"from_pod": {"uid": None, "asked": wanted}}}, {}
     asked: dict[str, Any] = {}
     lacking: dict[str, Any] = {}
-    for key, name in {"from_pod": _pod_of(node), **({"policies": _CLOSED_POD} if node.first else {})}.items():
+    closed = {"policies": _CLOSED_POD} if node == witnesses.speakers[0] else {}
+    for key, name in {"from_pod": _pod_of(node), **closed}.items():
         try:
             attempts = wanted if key == "from_pod" else _to_dns(made.at("scratch_pods", "dns").text())
             asked[key] = {"uid": made.at("scratch_pods", "pods", name, "uid").text(), "asked": attempts}

@@ -71,6 +71,8 @@ def run(  # noqa: PLR0913  # what was seen, what to hold it against, and how muc
             at=snapshot.at,
             passive=snapshot.passive,
             nodes=dict(snapshot.nodes),
+            away=dict(snapshot.away),
+            mute=dict(snapshot.mute),
             digests=dict(digests),
             authorities=dict(authorities),
             live=chosen,

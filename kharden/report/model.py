@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from kharden.controls import Control
@@ -36,7 +37,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run of `verify`; times in UTC."""
+    """One run of `verify`; times in UTC.
+
+    Attributes:
+        away: nodes that could not be asked, with the reason.
+    """
 
     cluster: str
     kubernetes: str
@@ -44,6 +49,7 @@ class Report:
     started: datetime
     finished: datetime
     judgements: tuple[Judgement, ...]
+    away: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[Verdict, int]:

@@ -27,9 +27,15 @@ _SHOWN = 5
 
 
 def show(report: Report, console: Console) -> None:
-    """Print failing controls, then unknown, waived and manual ones, each with its evidence; then the counts."""
+    """Print failing controls, then unknown, waived and manual ones, each with its evidence; then the counts.
+
+    What is unknown only because a node is away is one line for that node; the report has it all.
+    """
     for verdict in ("fail", "unknown", "waived", "manual"):
         chosen = [one for one in report.judgements if one.verdict == verdict]
+        if verdict == "unknown":
+            _show_away(report, chosen, console)
+            chosen = [one for one in chosen if not _lacking(one) <= report.away.keys()]
         for judgement in sorted(chosen, key=lambda one: _SEVERITIES.index(one.control.severity)):
             _show_judgement(judgement, console)
     line = Text(f"{report.cluster}: {len(report.judgements)} controls on {len(report.nodes)} nodes")
@@ -37,6 +43,20 @@ def show(report: Report, console: Console) -> None:
         line.append(", " if position else ": ")
         line.append(f"{report.summary[verdict]} {verdict}", style=_STYLES[verdict])
     console.print(line, soft_wrap=True)
+
+
+def _lacking(judgement: Judgement) -> set[str]:
+    """Nodes of which something could not be seen."""
+    return {one.node for one in judgement.observations if one.ok is None}
+
+
+def _show_away(report: Report, unknown: list[Judgement], console: Console) -> None:
+    for name, reason in report.away.items():
+        count = sum(name in _lacking(one) for one in unknown)
+        head = Text.assemble(
+            ("unknown", _STYLES["unknown"]), f"  {name} {reason}: {count} controls can't be judged there"
+        )
+        console.print(head, soft_wrap=True)
 
 
 def _show_judgement(judgement: Judgement, console: Console) -> None:

@@ -11,7 +11,7 @@ from kharden.observe.model import Observation
 from kharden.report.model import Judgement, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from kharden.plan.model import ClusterPlan
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from kharden.spec.policy import Waiver
 
 
-def judge(plan: ClusterPlan, observations: Sequence[Observation], waivers: Sequence[Waiver], now: datetime) -> Report:
+def judge(
+    plan: ClusterPlan,
+    observations: Sequence[Observation],
+    waivers: Sequence[Waiver],
+    now: datetime,
+    away: Mapping[str, str] | None = None,
+) -> Report:
     """One judgement for every control of the catalogue, in its order.
 
     Args:
@@ -27,6 +33,7 @@ def judge(plan: ClusterPlan, observations: Sequence[Observation], waivers: Seque
         observations: what the state suite wrote down.
         waivers: the specification's; one that has expired by `now` waives nothing.
         now: when the run began.
+        away: nodes that could not be asked, with the reason; all that is of them is unknown.
     """
     started = now.astimezone(UTC)
     by_control: dict[str, list[Observation]] = {}
@@ -41,6 +48,7 @@ def judge(plan: ClusterPlan, observations: Sequence[Observation], waivers: Seque
         judgements=tuple(
             _judgement(plan, control, by_control.get(control.id, []), waivers, started) for control in CONTROLS
         ),
+        away=dict(away or {}),
     )
 
 

@@ -38,7 +38,9 @@ _WAITING_AT_ONCE = 64
 
 
 def collect(request: dict[str, Any]) -> dict[str, Any]:
-    """Every section that the request asks for; or what became of pods of our own, or what is reached from them."""
+    """Every section that the request asks for; or who is there, what became of our own pods, or what they reach."""
+    if "present" in request:
+        return {"present": _section(_present, request["present"])}
     if "scratch_pods" in request:
         return {"scratch_pods": _section(_scratch_pods, **request["scratch_pods"])}
     if "within_pods" in request:
@@ -67,6 +69,13 @@ def collect(request: dict[str, Any]) -> dict[str, Any]:
             "features": {name: _section(features.alpha_by_http, url) for name, url in request["features"].items()},
         }
         return looked_at | {name: future.result() for name, future in waiting.items()}
+
+
+def _present(own: dict[str, Any] | None) -> dict[str, Any]:
+    """That this node answers, and on a control plane that its API server is ready."""
+    if own is not None:
+        api.Api(**own).await_ready()
+    return {}
 
 
 def _scratch_pods(*, api_of: dict[str, Any], namespaces: list[str], made: dict[str, Any] | None) -> dict[str, Any]:

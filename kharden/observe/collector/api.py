@@ -10,6 +10,7 @@ import json
 import os
 import re
 import ssl
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException, HTTPSConnection
@@ -18,6 +19,7 @@ from typing import Any
 
 # A loaded machine takes its time; an API server ends a request after a minute (control apiserver-request-timeout).
 _SECONDS = 60
+_READY_SECONDS = 20.0
 _MESSAGE_LIMIT = 300
 _OK, _REFUSED, _TOO_MANY, _FAILED = 200, 400, 429, 500
 
@@ -37,6 +39,25 @@ class Api:
         A certificate is all that it is shown, and who listens on loopback is a check of its own.
         """
         return Api("127.0.0.1", port, self.kubeconfig, known=False)
+
+    def await_ready(self) -> None:
+        """See that it is ready; one that has only just started, or has much to do, has a little time.
+
+        Raises:
+            RuntimeError: it isn't.
+        """
+        deadline = time.monotonic() + _READY_SECONDS
+        while reason := self._unready():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"its API server is not ready: {reason}")
+            time.sleep(0.5)  # the pace of looking
+
+    def _unready(self) -> str:
+        try:
+            self.text("/readyz")
+        except RuntimeError as reason:
+            return str(reason)
+        return ""
 
     def get(self, path: str) -> dict[str, Any]:
         """The object or list under a path.

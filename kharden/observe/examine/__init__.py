@@ -87,6 +87,16 @@ _EXAMINERS: dict[type[kinds.Check], tuple[Source, Examiner]] = {
     kinds.AuditLevel: ("collector", cluster.audit_level),
     kinds.NamespacesRestricted: ("api", cluster.namespaces_restricted),
 }
+# Kinds about which any control plane can speak, also where the node itself is away.
+_TOLD_BY_ANY = (
+    kinds.NodeMarks,
+    kinds.NamespaceLevels,
+    kinds.NamespaceObjects,
+    kinds.DefaultServiceAccounts,
+    kinds.ObjectsAbsent,
+    kinds.EncryptedAtRest,
+    kinds.PoliciesEnforced,
+)
 # Kinds that look at nothing but what testinfra can be asked too.
 _BY_HOST = (
     kinds.ArgumentEquals,
@@ -114,7 +124,11 @@ def examine(control: Control, view: View, *, live: bool = False) -> tuple[Observ
         if not asked_of(view.plan, check):
             continue
         source, examiner = _EXAMINERS[type(check)]
-        if view.snapshot.passive and isinstance(check, ACTIVE):
+        away = view.snapshot.away.get(view.node.name)
+        if away is not None and not isinstance(check, _TOLD_BY_ANY):
+            # Whatever others saw of it, such as a port that doesn't answer, says nothing about how it is set up.
+            findings = [Finding(control.title, away, None)]
+        elif view.snapshot.passive and isinstance(check, ACTIVE):
             findings = [Finding(control.title, "left out, since this run changes nothing", None, left_out=True)]
         else:
             findings = _findings(control, examiner(check, view))

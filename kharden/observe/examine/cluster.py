@@ -10,7 +10,7 @@ from kharden.observe.examine.view import resolve
 from kharden.observe.facts import Unobserved
 from kharden.observe.measure import encrypted_resources
 from kharden.observe.model import Finding
-from kharden.observe.request import settings_asker, settings_paths
+from kharden.observe.request import settings_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def kubelet_setting_within(check: KubeletSettingWithin, view: View) -> Iterator[
 
 def setting(path: tuple[str, ...], view: View) -> list[object]:
     """What the node's kubelet says at this path; nothing where it says nothing."""
-    asker = settings_asker(view.plan, view.node)
+    asker = view.witnesses.settings_asker(view.node)
     told = view.snapshot.facts(asker.name).at("cluster", "kubelets", view.node.name)
     answers = dict(zip(settings_paths(), told.entries(), strict=False))
     if path not in answers:
@@ -79,7 +79,7 @@ def pod_admission(check: PodAdmission, view: View) -> Iterator[Finding]:
 
 def service_accounts(_: DefaultServiceAccounts, view: View) -> Iterator[Finding]:
     """Tokens are handed out only where a pod asks for one."""
-    accounts = view.facts.at("cluster", "accounts")
+    accounts = view.cluster.at("accounts")
     for namespace in dict.fromkeys((*(one.name for one in view.plan.namespaces), *accounts.table())):
         mounts = accounts.at(namespace).flag()
         yield Finding(
@@ -91,7 +91,7 @@ def service_accounts(_: DefaultServiceAccounts, view: View) -> Iterator[Finding]
 
 def objects_absent(check: ObjectsAbsent, view: View) -> Iterator[Finding]:
     """The list is empty."""
-    found = view.facts.at("cluster", "objects", check.path).texts()
+    found = view.cluster.at("objects", check.path).texts()
     yield Finding(f"no {check.what}", ", ".join(found) or "none", not found)
 
 
@@ -99,7 +99,7 @@ def encrypted(_: EncryptedAtRest, view: View) -> Iterator[Finding]:
     """Every value in etcd begins with the provider's prefix; none at all proves nothing."""
     prefix = f"k8s:enc:{view.plan.encryption.provider}:"
     for resource in encrypted_resources(view.plan):
-        facts = view.facts.at("cluster", "etcd", resource)
+        facts = view.cluster.at("etcd", resource)
         counts = {begins: count.number() for begins, count in facts.at("prefixes").table().items()}
         plain, names = facts.at("plain_count").number(), facts.at("plain").texts()
         wrong = [f"{count} with {begins}" for begins, count in counts.items() if not begins.startswith(prefix)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def probe(check: Probe, view: View) -> Iterator[Finding]:
     """The answer to one request, for everyone who asked."""
     asked = list(probe_questions(view.node, check))
-    for asker, question in product(askers(view.plan, view.node, check), asked):
+    for asker, question in product(askers(view.witnesses, view.node, check), asked):
         right = check.outcomes if asker == view.node else (*check.outcomes, *check.outside)
         expected = f"{question.text}, from {asker.name}: {' or '.join(right)}"
         try:

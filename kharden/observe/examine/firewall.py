@@ -132,7 +132,7 @@ def tables(_: ServiceTables, view: View) -> Iterator[Finding]:
 def reach(check: Reach, view: View) -> Iterator[Finding]:
     """Each attempt went as the plan says."""
     port = int(resolve(check.port, view)) if isinstance(check.port, FromPlan) else check.port
-    for attempt in reach_attempts(view.plan, view.node, port, check):
+    for attempt in reach_attempts(view.witnesses, view.node, port, check):
         try:
             outcome, seen = _answer(attempt, view)
         except Unobserved as reason:  # the others still have something to say

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kharden.observe.examine import arguments, cluster
 from kharden.observe.model import Finding
-from kharden.observe.request import FEATURE_GATES, settings_asker
+from kharden.observe.request import FEATURE_GATES
 from kharden.versions import gates
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def alpha_off(_: AlphaFeaturesOff, view: View) -> Iterator[Finding]:
 
 def kubelet_alpha_off(_: KubeletAlphaFeaturesOff, view: View) -> Iterator[Finding]:
     """A control plane asks each kubelet."""
-    asker = view.snapshot.facts(settings_asker(view.plan, view.node).name)
+    asker = view.snapshot.facts(view.witnesses.settings_asker(view.node).name)
     yield _told("kubelet", asker.at("cluster", "kubelet_features", view.node.name))
 
 

@@ -31,8 +31,7 @@ _BY_QUOTA = "exceeded quota"
 
 def marks(_: NodeMarks, view: View) -> Iterator[Finding]:
     """Every planned label and taint is there."""
-    asker = view.plan.control_planes[0]
-    facts = view.snapshot.facts(asker.name).at("cluster", "nodes", view.node.name)
+    facts = view.cluster.at("nodes", view.node.name)
     labels = {key: value.text() for key, value in facts.at("labels").table().items()}
     for key, wanted in view.node.labels:
         yield Finding(
@@ -48,7 +47,7 @@ def marks(_: NodeMarks, view: View) -> Iterator[Finding]:
 
 def levels(_: NamespaceLevels, view: View) -> Iterator[Finding]:
     """Each namespace is there with its labels."""
-    found = view.facts.at("cluster", "namespace_labels").table()
+    found = view.cluster.at("namespace_labels").table()
     for namespace in view.plan.namespaces:
         if namespace.name not in found:
             yield Finding(f"namespace {namespace.name}", "there is none", ok=False)
@@ -63,7 +62,7 @@ def levels(_: NamespaceLevels, view: View) -> Iterator[Finding]:
 
 def present(check: NamespaceObjects, view: View) -> Iterator[Finding]:
     """Each object of the plan is there and says what it shall."""
-    found = view.facts.at("cluster", "specs", check.path).table()
+    found = view.cluster.at("specs", check.path).table()
     for namespace in view.plan.namespaces:
         for name, spec in _specs(check.kind, namespace).items():
             where = f"{namespace.name}/{name}"
@@ -147,7 +146,7 @@ def _filled_in(namespace: NamespacePlan, view: View) -> Finding:
 
 def policies_enforced(_: PoliciesEnforced, view: View) -> Iterator[Finding]:
     """What is denied can't be reached; that DNS is shows that the pod reaches anything at all."""
-    asker = view.plan.control_planes[0]
+    asker = view.witnesses.speakers[0]
     answers = view.snapshot.facts(asker.name).at("policies")
     for target in POLICY_TARGETS:
         seen = answers.at(target, "outcome").text()

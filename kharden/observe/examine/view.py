@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kharden.controls import FromPlan
 from kharden.observe.measure import image_verification, own_images
+from kharden.observe.witnesses import Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,18 @@ class View:
     def facts(self) -> Facts:
         """What the collector saw on the node."""
         return self.snapshot.facts(self.node.name)
+
+    @property
+    def witnesses(self) -> Witnesses:
+        """Who was asked."""
+        return Witnesses(self.plan, self.snapshot.away, self.snapshot.mute)
+
+    @property
+    def cluster(self) -> Facts:
+        """What is the same whoever tells it: by this control plane, or by another one where it can't tell."""
+        speakers = self.witnesses.speakers
+        teller = self.node if self.node in speakers else speakers[0]
+        return self.snapshot.facts(teller.name).at("cluster")
 
 
 def resolve(value: FromPlan, view: View) -> str | int:

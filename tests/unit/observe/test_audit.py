@@ -13,6 +13,7 @@ from kharden.controls.checks import AuditLevel
 from kharden.observe.collector import audit, probes
 from kharden.observe.measure import asked_of
 from kharden.observe.request import request
+from kharden.observe.witnesses import everybody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ def _checks() -> list[AuditLevel]:
 
 
 def test_the_last_request_is_one_that_every_cluster_is_asked(plan: ClusterPlan) -> None:
-    asked: dict[str, Any] = request(plan, plan.nodes[0], {}, passive=False)["cluster"]
+    asked: dict[str, Any] = request(everybody(plan), plan.nodes[0], {}, passive=False)["cluster"]
     (last,) = (check for check in _checks() if check.what == asked["audited_last"])
     assert (last.layer, last.level) == ("", "RequestResponse")
     assert set(asked["audited"]) == {check.what for check in _checks() if asked_of(plan, check)}

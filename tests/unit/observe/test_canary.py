@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kharden.observe import suite
 from kharden.observe.request import attempts, request
 from kharden.observe.shipping import program
+from kharden.observe.witnesses import everybody
 from tests.unit.observe.conftest import AUTHORITIES
 
 if TYPE_CHECKING:
@@ -34,6 +35,6 @@ def test_no_secret_in_observations(
 
 def test_program_for_a_node_names_keys_by_path_only(plan: ClusterPlan) -> None:
     for node in plan.nodes:
-        text = program(request(plan, node, attempts(plan), passive=False))
+        text = program(request(everybody(plan), node, attempts(everybody(plan)), passive=False))
         assert "PRIVATE KEY" not in text
         assert "/nowhere/key" not in text

@@ -76,7 +76,8 @@ def test_a_node_out_of_reach_has_the_reason_in_its_place(plan: ClusterPlan, snap
     nobody = replace(plan.nodes[0], addresses=(ip_address("127.0.0.1"),))
     closed = replace(nobody, ssh=replace(nobody.ssh, port=1))  # tcpmux, which nobody serves
     seen = collect(replace(plan, nodes=(closed,)), "no image", now=snapshot.at)
-    assert "cp1: can't be reached" in seen.nodes["cp1"]["error"]
+    assert seen.nodes["cp1"]["error"].startswith("can't be reached (ssh")
+    assert seen.away == {"cp1": seen.nodes["cp1"]["error"]}
     assert seen.at >= snapshot.at
 
 

@@ -23,6 +23,7 @@ from kharden.observe.examine import examine
 from kharden.observe.examine.view import View
 from kharden.observe.host import SnapshotHost
 from kharden.observe.request import attempts
+from kharden.observe.witnesses import everybody
 from tests.unit.plan.planner import NETWORKS, Planner
 from tests.unit.render.stand_ins import rendered
 
@@ -129,7 +130,7 @@ def test_what_cant_be_read_is_unknown(plan: ClusterPlan, snapshot: Snapshot, fac
 
 def test_every_port_is_tried_from_every_kind_of_place(planned: Planner) -> None:
     plan = planned(offsets=(11, 12, 13, 21, 22), control_planes=3)
-    tried = list(reach_attempts(plan, plan.nodes[3], 10250, Reach(10250)))
+    tried = list(reach_attempts(everybody(plan), plan.nodes[3], 10250, Reach(10250)))
     assert [attempt.text for attempt in tried] == [
         "from the controller to 192.0.2.21:10250",
         "from n13 to 192.0.2.21:10250",
@@ -145,7 +146,7 @@ def test_every_port_is_tried_from_every_kind_of_place(planned: Planner) -> None:
 def test_every_port_is_tried_at_an_address_of_each_family(planned: Planner) -> None:
     plan = planned(networks="IPv6 and IPv4")
     first, worker = plan.nodes
-    tried = list(reach_attempts(plan, first, 6443, Reach(6443)))
+    tried = list(reach_attempts(everybody(plan), first, 6443, Reach(6443)))
     assert [attempt.text for attempt in tried] == [
         f"from {origin} to {where}:6443"
         for where in ("[2001:db8:1::b]", "192.0.2.11")
@@ -155,7 +156,7 @@ def test_every_port_is_tried_at_an_address_of_each_family(planned: Planner) -> N
     own = [attempt for attempt in tried if attempt.asker == worker and attempt.origin == "node"]
     assert [is_admitted(plan, first, attempt, Reach(6443), "") for attempt in own] == [True, True]
     assert worker.address_of(4) == ip_address("192.0.2.21")
-    published = list(reach_attempts(plan, first, 30000, Reach(30000, published=True)))
+    published = list(reach_attempts(everybody(plan), first, 30000, Reach(30000, published=True)))
     assert [str(attempt.host) for attempt in published] == ["2001:db8:1::b", "192.0.2.11"]
 
 
@@ -172,7 +173,7 @@ def test_at_its_second_address_a_member_of_etcd_is_let_through_to_and_isnt_there
     target = plan.nodes[0]
     way = next(
         one
-        for one in reach_attempts(plan, target, 2379, Reach(2379))
+        for one in reach_attempts(everybody(plan), target, 2379, Reach(2379))
         if one.origin == "node" and one.host == target.addresses[1]
     )
     told = {way.key: {"outcome": outcome, "from": ""}}
@@ -205,13 +206,13 @@ def test_the_controller_is_let_in_by_the_lists(
 ) -> None:
     plan = planned(access={"api": ["198.51.100.0/24"], "nodePorts": ["203.0.113.0/24"]})
     check = Reach(port, published=published)
-    first = next(reach_attempts(plan, plan.nodes[0], port, check))
+    first = next(reach_attempts(everybody(plan), plan.nodes[0], port, check))
     assert is_admitted(plan, plan.nodes[0], first, check, seen) is admitted
 
 
 def test_a_port_of_services_is_tried_by_the_controller_alone(planned: Planner) -> None:
     plan = planned()
-    assert len(list(reach_attempts(plan, plan.nodes[0], 30000, Reach(30000, published=True)))) == 1
+    assert len(list(reach_attempts(everybody(plan), plan.nodes[0], 30000, Reach(30000, published=True)))) == 1
 
 
 def test_metadata_is_tried_in_every_family_that_pods_have(planned: Planner) -> None:
@@ -222,7 +223,7 @@ def test_metadata_is_tried_in_every_family_that_pods_have(planned: Planner) -> N
 
 def test_every_attempt_has_an_asker(planned: Planner) -> None:
     plan = planned(offsets=tuple(range(11, 20)), control_planes=3)
-    asked = attempts(plan)
+    asked = attempts(everybody(plan))
     assert set(asked) == {"the controller", *(node.name for node in plan.nodes)}
     # Work stays linear: nobody asks much more than another.
     assert max(len(each["from_pod"]) for each in asked.values()) <= 20

@@ -10,7 +10,8 @@ from kharden.controls import CONTROLS
 from kharden.controls.checks import PodAdmission, Probe
 from kharden.observe import pods
 from kharden.observe.questions import askers, foreign_node_questions, probe_questions
-from kharden.observe.request import attempts, request, settings_asker, stored_under
+from kharden.observe.request import attempts, request, stored_under
+from kharden.observe.witnesses import everybody
 from tests.unit.plan.planner import Planner
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def _cluster_of(plan: ClusterPlan, control_planes: int, workers: int) -> Cluster
 
 
 def test_request_is_json_and_has_only_what_the_role_needs(plan: ClusterPlan) -> None:
-    control_plane, worker = (request(plan, node, attempts(plan), passive=False) for node in plan.nodes)
+    control_plane, worker = (
+        request(everybody(plan), node, attempts(everybody(plan)), passive=False) for node in plan.nodes
+    )
     assert json.loads(json.dumps(control_plane)) == control_plane
     assert worker["cluster"] is None
     assert "etcd" in control_plane["programs"]
@@ -43,7 +46,7 @@ def test_what_listens_everywhere_is_asked_at_each_address_and_etcd_at_its_own(
     folder.mkdir()
     plan = Planner(folder)(networks=networks)
     node = plan.nodes[0]
-    asked = request(plan, node, attempts(plan), passive=True)
+    asked = request(everybody(plan), node, attempts(everybody(plan)), passive=True)
     hosts = {(probe["host"], probe["port"]) for probe in asked["probes"].values() if probe["path"] == "/version"}
     first, second = map(str, node.addresses)
     assert hosts == {(first, 6443), (second, 6443), (first, 2379), (first, 2380)}
@@ -55,13 +58,13 @@ def test_what_listens_everywhere_is_asked_at_each_address_and_etcd_at_its_own(
 
 
 def test_settings_of_a_family_that_pods_dont_have_are_not_asked_for(plan: ClusterPlan) -> None:
-    asked = request(plan, plan.nodes[0], attempts(plan), passive=True)["sysctls"]
+    asked = request(everybody(plan), plan.nodes[0], attempts(everybody(plan)), passive=True)["sysctls"]
     assert "net.ipv4.ip_forward" in asked
     assert not [name for name in asked if "ip6" in name or "ipv6" in name]
 
 
 def test_passive_request_writes_nothing(plan: ClusterPlan) -> None:
-    asked = request(plan, plan.nodes[0], attempts(plan), passive=True)
+    asked = request(everybody(plan), plan.nodes[0], attempts(everybody(plan)), passive=True)
     assert asked["cluster"]["active"] is False
     assert asked["cluster"]["pods"] == {}
     assert {probe["method"] for probe in asked["probes"].values()} == {"GET"}
@@ -69,7 +72,7 @@ def test_passive_request_writes_nothing(plan: ClusterPlan) -> None:
 
 def test_active_probes_only_ever_dry_run(plan: ClusterPlan) -> None:
     for node in plan.nodes:
-        for probe in request(plan, node, attempts(plan), passive=False)["probes"].values():
+        for probe in request(everybody(plan), node, attempts(everybody(plan)), passive=False)["probes"].values():
             assert probe["method"] == "GET" or probe["path"].endswith("?dryRun=All")
 
 
@@ -78,14 +81,17 @@ def test_every_question_is_asked_by_those_who_answer_for_it(
     plan: ClusterPlan, control_planes: int, workers: int
 ) -> None:
     cluster = _cluster_of(plan, control_planes, workers)
-    requests = {node.name: request(cluster, node, attempts(cluster), passive=False) for node in cluster.nodes}
+    requests = {
+        node.name: request(everybody(cluster), node, attempts(everybody(cluster)), passive=False)
+        for node in cluster.nodes
+    }
     for target in cluster.nodes:
         for control in CONTROLS:
             if target.role not in control.roles:
                 continue
             for check in control.checks:
                 if isinstance(check, Probe):
-                    for asker in askers(cluster, target, check):
+                    for asker in askers(everybody(cluster), target, check):
                         asked = {question.text for question in probe_questions(target, check)}
                         assert asked
                         assert asked <= requests[asker.name]["probes"].keys()
@@ -95,12 +101,12 @@ def test_every_question_is_asked_by_those_who_answer_for_it(
 def test_each_kubelet_is_asked_by_one_control_plane(plan: ClusterPlan, control_planes: int, workers: int) -> None:
     cluster = _cluster_of(plan, control_planes, workers)
     asked = {
-        node.name: request(cluster, node, attempts(cluster), passive=True)["cluster"]["kubelets"]
+        node.name: request(everybody(cluster), node, attempts(everybody(cluster)), passive=True)["cluster"]["kubelets"]
         for node in cluster.control_planes
     }
     assert sorted(name for names in asked.values() for name in names) == sorted(node.name for node in cluster.nodes)
     for node in cluster.nodes:
-        assert node.name in asked[settings_asker(cluster, node).name]
+        assert node.name in asked[everybody(cluster).settings_asker(node).name]
 
 
 def test_lone_node_tries_its_own_reserved_label(plan: ClusterPlan) -> None:

@@ -16,6 +16,7 @@ from kharden.observe import scratch as places
 from kharden.observe.collector import scratch
 from kharden.observe.collector.api import Api
 from kharden.observe.facts import Facts
+from kharden.observe.witnesses import everybody
 from tests.unit.observe.test_collector import Pair
 
 if TYPE_CHECKING:
@@ -107,20 +108,20 @@ def test_only_the_first_control_planes_policies_are_tried_and_reasons_are_passed
     first, worker = plan.nodes
     pods = {"kharden-verify-cp1": {"uid": "1"}, "kharden-verify": {"uid": "2"}}
     made = Facts({"scratch_pods": {"dns": "10.200.1.3", "pods": pods}}, "cp1")
-    asked, lacking = places.asking(first, {"a": {"host": "192.0.2.1", "port": 1}}, made)
+    asked, lacking = places.asking(everybody(plan), first, {"a": {"host": "192.0.2.1", "port": 1}}, made)
     assert [(key, each["uid"]) for key, each in asked["within_pods"].items()] == [("from_pod", "1"), ("policies", "2")]
     assert {each["host"] for each in asked["within_pods"]["policies"]["asked"].values()} == {"10.200.1.3"}
     assert lacking == {}
-    asked, lacking = places.asking(worker, {}, made)
+    asked, lacking = places.asking(everybody(plan), worker, {}, made)
     assert (asked["within_pods"], list(lacking)) == ({}, ["from_pod"])
     broken = Facts({"scratch_pods": {"dns": {"error": "no DNS"}, "pods": {"error": "no API"}}}, "cp1")
-    _, lacking = places.asking(first, {}, broken)
+    _, lacking = places.asking(everybody(plan), first, {}, broken)
     assert "no API" in lacking["from_pod"]["error"]
     assert "no DNS" in lacking["policies"]["error"]
 
 
 def test_a_passive_run_takes_any_pod(plan: ClusterPlan) -> None:
-    asked, lacking = places.asking(plan.nodes[0], {}, None)
+    asked, lacking = places.asking(everybody(plan), plan.nodes[0], {}, None)
     assert (asked["within_pods"], lacking) == ({"from_pod": {"uid": None, "asked": {}}}, {})
 
 
@@ -189,6 +190,13 @@ def test_a_refusal_is_an_answer_and_a_failure_is_none(api: Api) -> None:
             call("/refused")
     with pytest.raises(RuntimeError, match="GET /strange: JSONDecodeError"):
         api.get("/strange")
+
+
+def test_an_api_server_that_is_not_ready_says_why(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.await_ready()
+    monkeypatch.setattr("kharden.observe.collector.api._READY_SECONDS", 0.0)
+    with pytest.raises(RuntimeError, match=r"^its API server is not ready: GET /readyz: "):
+        Api("127.0.0.1", 1, api.kubeconfig).await_ready()
 
 
 def test_another_api_server_is_not_asked(api: Api, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def _input(plan: ClusterPlan, snapshot: Snapshot, digests: dict[str, str]) -> SuiteInput:
     return SuiteInput(
-        plan, snapshot.at, snapshot.passive, dict(snapshot.nodes), {"amd64": digests}, AUTHORITIES, (), None
+        plan, snapshot.at, snapshot.passive, dict(snapshot.nodes), {}, {}, {"amd64": digests}, AUTHORITIES, (), None
     )
 
 

@@ -65,3 +65,14 @@ def test_what_a_node_says_is_text_and_nothing_else(plan: ClusterPlan, good: list
     said = "[bold]pass[/bold] :smile: [link=http://x]"
     wrong = [replace(one, ok=False, observed=said) if one.control == "pki-owner" else one for one in good]
     assert f"         observed {said}" in _shown(judge(plan, wrong, (), now))
+
+
+def test_a_node_that_is_away_is_one_line(plan: ClusterPlan, good: list[Observation], now: datetime) -> None:
+    gone, *_ = plan.nodes
+    unseen = [replace(one, ok=None, observed="can't be reached") if one.node == gone.name else one for one in good]
+    lines = _shown(judge(plan, unseen, (), now, {gone.name: "can't be reached"}))
+    count = len({one.control for one in good if one.node == gone.name})
+    assert lines[0] == f"unknown  {gone.name} can't be reached: {count} controls can't be judged there"
+    assert len(lines) == 2
+    both = [replace(one, ok=None) if one.control == "programs-mode" else one for one in unseen]
+    assert "programs-mode" in "\n".join(_shown(judge(plan, both, (), now, {gone.name: "can't be reached"})))
