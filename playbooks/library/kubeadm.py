@@ -12,10 +12,28 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
-    from playbooks.module_utils.kharden import changes, files, kubeadm_phases, quorum, restarts, static_pods
+    from playbooks.module_utils.kharden import (
+        api_objects,
+        changes,
+        files,
+        kubeadm_phases,
+        quorum,
+        restarts,
+        static_pods,
+        uploads,
+    )
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import changes, files, kubeadm_phases, quorum, restarts, static_pods
+    from ansible.module_utils.kharden import (
+        api_objects,
+        changes,
+        files,
+        kubeadm_phases,
+        quorum,
+        restarts,
+        static_pods,
+        uploads,
+    )
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -47,6 +65,20 @@ options:
     elements: str
     choices: [etcd, kube-apiserver, kube-controller-manager, kube-scheduler]
     default: [etcd, kube-apiserver, kube-controller-manager, kube-scheduler]
+  uploads:
+    description: With C(static-pods), see also that the ConfigMaps which joins are made of (kubeadm's configuration and
+      the kubelet's) hold what kubeadm would upload now, after the static pods have run with it. One control plane is
+      enough.
+    type: bool
+    default: false
+  kubectl:
+    description: The program by which O(uploads) looks at the API.
+    type: path
+    default: /usr/local/bin/kubectl
+  kubeconfig:
+    description: How that reaches the API.
+    type: path
+    default: /etc/kubernetes/admin.conf
   content:
     description: The text to use in place of what lies at O(config), for a plan whose files aren't placed yet.
     type: str
@@ -157,6 +189,9 @@ ARGUMENTS = {
     "kubelet_folder": {"type": "path", "default": "/var/lib/kubelet"},
     "scratch": {"type": "path", "default": "/run"},
     "quorum": {"type": "dict"},
+    "uploads": {"type": "bool", "default": False},
+    "kubectl": {"type": "path", "default": "/usr/local/bin/kubectl"},
+    "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
     "pending": {"type": "path", "default": restarts.PENDING},
     "timeout": {"type": "int", "default": 180},
 }
@@ -170,6 +205,7 @@ class Comparison:
         self.params = params
         self.plan = plan
         self.changes: list[changes.Change] = []
+        self.uploaded: list[dict[str, Any]] = []
         self.restarted: list[dict[str, Any]] = []
         self.restarting: list[dict[str, Any]] = []
         self.restarts: list[str] = []
@@ -186,6 +222,8 @@ class Comparison:
             )
         if static:
             self._static_pods()
+            if self.params["uploads"]:
+                self._uploads()
         else:
             self._kubelet()
         return True
@@ -207,6 +245,12 @@ class Comparison:
             for name in names:
                 if (file := f"{name}.yaml") in written:  # none for an etcd elsewhere
                     self._static_pod(name, f"{self.params['manifests']}/{file}", written[file])
+
+    def _uploads(self) -> None:
+        api = api_objects.Kubectl(self.params["kubectl"], self.params["kubeconfig"], "/run/kharden-kubectl")
+        self.uploaded = uploads.differences(api, uploads.wanted(self._source()))
+        if self.uploaded and not self.plan:
+            uploads.upload(self._source())
 
     def _static_pod(self, name: str, path: str, wanted: bytes) -> None:
         present = _content(path)
@@ -331,8 +375,8 @@ def main() -> None:
     except NodeError as error:
         module.fail_json(msg=error.message, **error.details)
     result: dict[str, Any] = {
-        "changed": bool(comparison.changes),
-        "changes": [change.as_result() for change in comparison.changes],
+        "changed": bool(comparison.changes or comparison.uploaded),
+        "changes": [change.as_result() for change in comparison.changes] + comparison.uploaded,
         "restarted": comparison.restarted,
         "restarting": comparison.restarting,
         "restarts": comparison.restarts,

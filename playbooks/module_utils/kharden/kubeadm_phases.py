@@ -60,10 +60,19 @@ def written(source: Source, phases: list[list[str]]) -> Iterator[dict[str, bytes
         output.mkdir(mode=0o700)
         config = _config(source, folder)
         for phase in phases:
-            _run(source, phase, config, output)
+            _run(source, phase, config, output)  # whole manifests are printed, and dropped here
         yield {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()}
     finally:
         shutil.rmtree(folder)
+
+
+def printed(source: Source, phase: list[str], folder: Path) -> str:
+    """What a phase prints in its dry run; `folder` takes the place of /etc/kubernetes.
+
+    Raises:
+        NodeError: as of `written`.
+    """
+    return _run(source, phase, _config(source, folder), folder)
 
 
 def _config(source: Source, folder: Path) -> str:
@@ -85,7 +94,7 @@ def _config(source: Source, folder: Path) -> str:
     return str(own)
 
 
-def _run(source: Source, phase: list[str], config: str, output: Path) -> None:
+def _run(source: Source, phase: list[str], config: str, output: Path) -> str:
     argv = [source.program, "init", "phase", *phase, f"--config={config}", "--dry-run"]
     hide = source.certificates if os.geteuid() == 0 and Path(source.certificates).is_dir() else ""
     try:
@@ -93,8 +102,9 @@ def _run(source: Source, phase: list[str], config: str, output: Path) -> None:
             argv,
             check=False,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # it prints whole manifests there
-            stderr=subprocess.PIPE,
+            capture_output=True,
+            text=True,
+            errors="replace",
             timeout=_TIMEOUT,
             env={"PATH": os.environ.get("PATH", os.defpath), "KUBEADM_INIT_DRYRUN_DIR": str(output)},
             preexec_fn=(lambda: _hide(hide)) if hide else None,  # a module has one thread
@@ -102,13 +112,14 @@ def _run(source: Source, phase: list[str], config: str, output: Path) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         raise NodeError(f"{source.program}: can't be run ({type(error).__name__}): place the program first") from None
     if done.returncode:
-        said = [
-            line
-            for line in done.stderr.decode(errors="replace").splitlines()
-            if line.strip() and not line.startswith(_ADVICE)
-        ]
-        shown = " | ".join(_TOKEN.sub("(token)", line).strip() for line in said[-3:])
-        raise NodeError(f"kubeadm init phase {' '.join(phase)}: refuses {source.config}: {shown}")
+        raise NodeError(f"kubeadm init phase {' '.join(phase)}: refuses {source.config}: {complaint(done.stderr)}")
+    return done.stdout
+
+
+def complaint(stderr: str) -> str:
+    """Kubeadm's last words as one line, without a token."""
+    said = [line for line in stderr.splitlines() if line.strip() and not line.startswith(_ADVICE)]
+    return " | ".join(_TOKEN.sub("(token)", line).strip() for line in said[-3:])
 
 
 def _hide(folder: str) -> None:

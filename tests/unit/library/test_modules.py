@@ -18,6 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from playbooks.module_utils.kharden import kubeadm_phases, uploads
+
 from .conftest import LIBRARY, Result, run_module, snapshot
 
 if TYPE_CHECKING:
@@ -285,6 +287,36 @@ def test_what_kubeadm_made_is_what_it_would_make(made: Node) -> None:
         assert result.values["restarts"] == []
         assert result.values["initialised"] is True
     assert snapshot(made.root) == before
+
+
+class Api:
+    """The edge: what the API has of the ConfigMaps."""
+
+    def __init__(self, live: dict[str, dict[str, str]]) -> None:
+        self.live = live
+
+    def found(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        names = [item["metadata"]["name"] for item in items]
+        return {f"ConfigMap/kube-system/{name}": {"data": self.live[name]} for name in names if name in self.live}
+
+
+@needs_kubeadm
+@pytest.mark.programs
+def test_what_joins_are_made_of_is_compared_with_what_kubeadm_would_upload(node: Node, tmp_path: Path) -> None:
+    config = node.put("/../kubeadm.yaml", CONFIG.replace("PROFILING", "false")).resolve()
+    (scratch := tmp_path / "scratch").mkdir()
+    source = kubeadm_phases.Source(KUBEADM or "kubeadm", str(config), str(node.path("/pki")), str(scratch))
+    texts = uploads.wanted(source)
+    uploaded = yaml.safe_load(texts["kubeadm-config"]["ClusterConfiguration"])
+    assert uploaded["scheduler"]["extraArgs"] == [{"name": "profiling", "value": "false"}]
+    assert yaml.safe_load(texts["kubelet-config"]["kubelet"])["podPidsLimit"] == 4096
+    assert list(scratch.iterdir()) == []
+    assert uploads.differences(Api(texts), texts) == []  # type: ignore[arg-type]  # it asks for nothing else
+    old = {"kubelet-config": {"kubelet": texts["kubelet-config"]["kubelet"].replace("4096", "1024")}}
+    made, changed = uploads.differences(Api(old), texts)  # type: ignore[arg-type]
+    assert (made["path"], made["action"]) == ("ConfigMap/kube-system/kubeadm-config", "create")
+    assert (changed["path"], changed["action"]) == ("ConfigMap/kube-system/kubelet-config", "update")
+    assert "-podPidsLimit: 1024\n+podPidsLimit: 4096" in changed["diff"]
 
 
 @needs_kubeadm
