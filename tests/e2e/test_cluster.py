@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.e2e import pods
 from tests.e2e.sites import described
+from tests.e2e.states import state
 from tests.unit.render.programs import found
 
 if TYPE_CHECKING:
@@ -374,64 +375,16 @@ def test_a_person_reaches_the_api_for_an_hour_at_most_and_until_that_is_revoked(
     wait_for(lambda: "kube-system" in asked("get", "namespaces"), "it is back")
 
 
-STATE = """
-import hashlib, json, os, pathlib, subprocess
-roots = ["/etc/kubernetes", "/etc/kharden", "/etc/containerd", "/etc/haproxy", "/etc/cni", "/etc/systemd/system",
-         "/etc/sysctl.d", "/usr/local/bin", "/opt/cni/bin", "/var/lib/kubelet/config.yaml",
-         "/var/lib/kubelet/kubeadm-flags.env"]
-files = {}
-for root in map(pathlib.Path, roots):
-    for path in [root, *root.rglob("*")]:
-        if path.is_file() and not path.is_symlink():
-            found = path.stat()
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            files[str(path)] = (digest, found.st_mode, found.st_mtime_ns, found.st_ino)
-starts = {}
-for name in os.listdir("/proc"):
-    try:
-        argv0 = open(f"/proc/{name}/cmdline").read().split(chr(0))[0].rpartition("/")[2]
-        if name.isdigit() and argv0 in PROGRAMS:
-            starts[f"{argv0} {name}"] = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[19]
-    except OSError:
-        pass
-print(json.dumps({"files": files, "starts": starts}))
-"""
-PROGRAMS = [
-    "containerd", "haproxy", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
-    "etcd", "coredns",
-]  # fmt: skip
-# What the cluster itself writes all the time: heartbeats, elections and events.
-RESTLESS = {"Lease", "Event"}
-
-
-def state(node: Run) -> dict[str, Any]:
-    """Hashes and times of managed files, start times of programs, resource versions of objects."""
-    script = f"PROGRAMS = {PROGRAMS!r}\n{STATE}"
-    found: dict[str, Any] = {name: json.loads(node(name, "python3 -", text=script).stdout) for name in ("cp1", "w1")}
-    kinds = node("cp1", f"{KUBECTL} api-resources --verbs=list --output=name").stdout.split()
-    wanted = ",".join(kind for kind in kinds if not kind.startswith(("events", "leases")))
-    listed = kubernetes(node, f"get --all-namespaces {wanted}")["items"]
-    found["objects"] = {
-        f"{item['kind']} {item['metadata'].get('namespace', '')} {item['metadata']['name']}": version(item)
-        for item in listed
-        if item["kind"] not in RESTLESS
-    }
-    return found
-
-
-def version(item: dict[str, Any]) -> object:
-    """An object's resource version; a Node's heartbeat moves that, so there its generation-like parts count."""
-    if item["kind"] == "Node":
-        return [item["spec"], item["metadata"]["labels"], item["metadata"]["annotations"]]
-    return item["metadata"].get("resourceVersion")
+def seen(node: Run) -> dict[str, Any]:
+    return state(lambda name, command, text: node(name, command, text=text).stdout, ("cp1", "w1"))
 
 
 def test_a_second_apply_changes_nothing(kharden: Run, node: Run) -> None:
-    before = state(node)
+    before = seen(node)
     assert before["cp1"]["starts"]
     done = kharden("apply", "--yes")
     assert "nothing to change" in done.stdout
-    assert state(node) == before
+    assert seen(node) == before
     assert "nothing to change" in kharden("plan").stdout
 
 

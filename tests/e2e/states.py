@@ -1,0 +1,67 @@
+"""What a run that changes nothing must leave alone: managed files, running programs, objects of the API."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Run = Callable[[str, str, str], str]
+
+_KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
+_PROGRAMS = [
+    "containerd", "haproxy", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
+    "etcd", "coredns",
+]  # fmt: skip
+_LOOK = """
+import hashlib, json, os, pathlib, subprocess
+roots = ["/etc/kubernetes", "/etc/kharden", "/etc/containerd", "/etc/haproxy", "/etc/cni", "/etc/systemd/system",
+         "/etc/sysctl.d", "/usr/local/bin", "/opt/cni/bin", "/var/lib/kubelet/config.yaml",
+         "/var/lib/kubelet/kubeadm-flags.env"]
+files = {}
+for root in map(pathlib.Path, roots):
+    for path in [root, *root.rglob("*")]:
+        if path.is_file() and not path.is_symlink():
+            found = path.stat()
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            files[str(path)] = (digest, found.st_mode, found.st_mtime_ns, found.st_ino)
+starts = {}
+for name in os.listdir("/proc"):
+    try:
+        argv0 = open(f"/proc/{name}/cmdline").read().split(chr(0))[0].rpartition("/")[2]
+        if name.isdigit() and argv0 in PROGRAMS:
+            starts[f"{argv0} {name}"] = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[19]
+    except OSError:
+        pass
+print(json.dumps({"files": files, "starts": starts}))
+"""
+# What the cluster itself writes all the time: heartbeats, elections and events.
+_RESTLESS = {"Lease", "Event"}
+
+
+def of_node(run: Run, name: str) -> Any:  # noqa: ANN401  # JSON
+    """Hashes and times of managed files, start times of programs."""
+    return json.loads(run(name, "python3 -", f"PROGRAMS = {_PROGRAMS!r}\n{_LOOK}"))
+
+
+def state(run: Run, names: Iterable[str]) -> dict[str, Any]:
+    """The same of each node, and resource versions of all objects, as cp1 tells them."""
+    found: dict[str, Any] = {name: of_node(run, name) for name in names}
+    kinds = run("cp1", f"{_KUBECTL} api-resources --verbs=list --output=name", "").split()
+    wanted = ",".join(kind for kind in kinds if not kind.startswith(("events", "leases")))
+    listed = json.loads(run("cp1", f"{_KUBECTL} get --all-namespaces {wanted} --output=json", ""))["items"]
+    found["objects"] = {
+        f"{item['kind']} {item['metadata'].get('namespace', '')} {item['metadata']['name']}": _version(item)
+        for item in listed
+        if item["kind"] not in _RESTLESS
+    }
+    return found
+
+
+def _version(item: dict[str, Any]) -> object:
+    """An object's resource version; a Node's heartbeat moves that, so there its generation-like parts count."""
+    if item["kind"] == "Node":
+        return [item["spec"], item["metadata"]["labels"], item["metadata"]["annotations"]]
+    return item["metadata"].get("resourceVersion")
