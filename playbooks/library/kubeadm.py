@@ -67,8 +67,8 @@ options:
     default: [etcd, kube-apiserver, kube-controller-manager, kube-scheduler]
   uploads:
     description: With C(static-pods), see also that the ConfigMaps which joins are made of (kubeadm's configuration and
-      the kubelet's) hold what kubeadm would upload now, after the static pods have run with it. One control plane is
-      enough.
+      the kubelet's) and the service proxy's hold what kubeadm would upload now, after the static pods have run with it.
+      The service proxy restarts, node by node, where its settings have changed. One control plane is enough.
     type: bool
     default: false
   kubectl:
@@ -248,9 +248,11 @@ class Comparison:
 
     def _uploads(self) -> None:
         api = api_objects.Kubectl(self.params["kubectl"], self.params["kubeconfig"], "/run/kharden-kubectl")
-        self.uploaded = uploads.differences(api, uploads.wanted(self._source()))
-        if self.uploaded and not self.plan:
-            uploads.upload(self._source())
+        for part in uploads.PARTS:
+            found = uploads.differences(api, uploads.wanted(self._source(), part), part.restarts)
+            if found and not self.plan:
+                uploads.upload(self._source(), part, api)
+            self.uploaded += found
 
     def _static_pod(self, name: str, path: str, wanted: bytes) -> None:
         present = _content(path)

@@ -104,6 +104,10 @@ class Kubectl:
         metadata = item["metadata"]
         self._run("delete", item["kind"].lower(), f"--namespace={metadata.get('namespace', '')}", metadata["name"])
 
+    def restart(self, name: str, namespace: str) -> None:
+        """Let new pods take the place of a workload's, by its own rules; `name` is its kind and name."""
+        self._run("rollout", "restart", name, f"--namespace={namespace}", f"--field-manager={MANAGER}")
+
     def patch_node(self, name: str, patch: list[Object]) -> None:
         """Change a node by a JSON patch."""
         self._run(

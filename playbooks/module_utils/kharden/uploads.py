@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kubeadm keeps in the cluster for those who join: compared with what it would upload now, and uploaded anew.
+"""What kubeadm keeps in the cluster: compared with what it would upload now, and uploaded anew.
 
 Init uploads its configuration once, and nothing of kubeadm's but an upgrade ever does again. A control plane that joins
-later is made of what lies there, so it would get settings that cluster.yaml hasn't had for long.
+later is made of what lies there, and so are kubelets and the service proxy: they would get settings that cluster.yaml
+hasn't had for long.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +24,14 @@ from .errors import NodeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAMESPACE = "kube-system"
-_PHASE = ["upload-config", "all"]
+_NAMESPACE = "kube-system"
 _TIMEOUT = 120  # seconds; it takes one
 # kubeadm prints objects as YAML, in the order of their names' letters (sigs.k8s.io/yaml), texts as blocks.
 _OBJECT = re.compile(r"^\[dryrun\] Attached object:\n(.*?)(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
 _CONFIG_MAP = re.compile(
-    r"^data:\n(?P<data>.*?)^kind: ConfigMap\nmetadata:\n  name: (?P<name>\S+)$", re.MULTILINE | re.DOTALL
+    r"^data:\n(?P<data>(?:  .*\n|\n)+)kind: ConfigMap\nmetadata:\n(?:  .*\n)*?  name: (?P<name>\S+)$", re.MULTILINE
 )
-_TEXT = re.compile(r"^  (?P<key>\S+): \|\n(?P<text>(?:    .*\n|\n)+)", re.MULTILINE)
+_TEXT = re.compile(r"^  (?P<key>\S+): \|(?P<chomped>-?)\n(?P<text>(?:    .*\n|\n)+)", re.MULTILINE)
 # A dry run asks for a kubeconfig and then makes do without any server.
 _NOWHERE = """\
 apiVersion: v1
@@ -44,7 +45,18 @@ current-context: none
 Texts = dict[str, str]
 
 
-def wanted(source: kubeadm_phases.Source) -> dict[str, Texts]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """ConfigMaps that one phase of kubeadm's init makes, and what has to restart to read them."""
+
+    phase: tuple[str, ...]
+    restarts: str = ""
+
+
+PARTS = (Part(("upload-config", "all")), Part(("addon", "kube-proxy"), restarts="daemonset/kube-proxy"))
+
+
+def wanted(source: kubeadm_phases.Source, part: Part) -> dict[str, Texts]:
     """ConfigMap → its texts, as kubeadm would upload them now.
 
     Raises:
@@ -53,25 +65,28 @@ def wanted(source: kubeadm_phases.Source) -> dict[str, Texts]:
     folder = Path(tempfile.mkdtemp(prefix="kharden-kubeadm-", dir=source.scratch))  # 0700
     try:
         (folder / "admin.conf").write_text(_NOWHERE)
-        printed = kubeadm_phases.printed(source, _PHASE, folder)
+        printed = kubeadm_phases.printed(source, list(part.phase), folder)
     finally:
         shutil.rmtree(folder)
-    found = {}
-    for attached in _OBJECT.findall(printed):
-        if shown := _CONFIG_MAP.search(attached):
-            found[shown["name"]] = {
-                text["key"]: re.sub(r"^    ", "", text["text"], flags=re.MULTILINE)
-                for text in _TEXT.finditer(shown["data"])
-            }
+    found = {
+        shown["name"]: {text["key"]: _text(text) for text in _TEXT.finditer(shown["data"])}
+        for attached in _OBJECT.findall(printed)
+        if (shown := _CONFIG_MAP.search(attached))
+    }
     if not found or not all(found.values()):
-        raise NodeError(f"{source.program}: what it would upload can't be read: report this fault")
+        raise NodeError(f"kubeadm init phase {' '.join(part.phase)}: what it would upload can't be read: report this")
     return found
 
 
-def differences(api: api_objects.Kubectl, texts: Mapping[str, Texts]) -> list[dict[str, Any]]:
-    """What an upload would change, each with `path`, `action` and `diff`."""
+def _text(block: re.Match[str]) -> str:
+    text = re.sub(r"^    ", "", block["text"], flags=re.MULTILINE)
+    return text.rstrip("\n") if block["chomped"] else text
+
+
+def differences(api: api_objects.Kubectl, texts: Mapping[str, Texts], restarts: str = "") -> list[dict[str, Any]]:
+    """What an upload would change, each with `path`, `action`, `diff` and `restarts`."""
     items: list[api_objects.Object] = [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": NAMESPACE}}
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": _NAMESPACE}}
         for name in sorted(texts)
     ]
     live = api.found(items)
@@ -80,9 +95,9 @@ def differences(api: api_objects.Kubectl, texts: Mapping[str, Texts]) -> list[di
         path = api_objects.identity(item)
         before, after = (live.get(path) or {}).get("data") or {}, texts[item["metadata"]["name"]]
         if before != after:
-            changed.append(
-                {"path": path, "action": "update" if path in live else "create", "diff": _diff(before, after)}
-            )
+            action = "update" if path in live else "create"
+            again = [restarts] if restarts else []
+            changed.append({"path": path, "action": action, "diff": _diff(before, after), "restarts": again})
     return changed
 
 
@@ -94,20 +109,23 @@ def _diff(before: Texts, after: Texts) -> str:
     return "\n".join(lines)
 
 
-def upload(source: kubeadm_phases.Source) -> None:
-    """Let kubeadm upload what it reads, with its roles.
+def upload(source: kubeadm_phases.Source, part: Part, api: api_objects.Kubectl) -> None:
+    """Let kubeadm upload what it reads, with its roles, and restart who reads that.
 
     Raises:
         NodeError: it failed; its own words are in it.
     """
     done = subprocess.run(
-        [source.program, "init", "phase", *_PHASE, f"--config={source.config}"],
+        [source.program, "init", "phase", *part.phase, f"--config={source.config}"],
         check=False,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=_TIMEOUT,
+        # Without the login's environment: kubeadm writes proxy variables into manifests.
         env={"PATH": os.environ.get("PATH", os.defpath)},
     )
     if done.returncode:
-        raise NodeError(f"kubeadm init phase {' '.join(_PHASE)}: {kubeadm_phases.complaint(done.stderr)}")
+        raise NodeError(f"kubeadm init phase {' '.join(part.phase)}: {kubeadm_phases.complaint(done.stderr)}")
+    if part.restarts:
+        api.restart(part.restarts, _NAMESPACE)
