@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kharden.plan.endpoints import api_server_sans, bracketed, etcd_sans, no_sans
+from kharden.plan.endpoints import api_server_sans, bracketed, etcd_sans, no_sans, people_server
 
 from .planner import NETWORKS
 
@@ -32,6 +32,19 @@ def test_external_names_and_addresses_go_where_they_belong(planned: Planner) -> 
     sans = api_server_sans(plan, plan.nodes[0])
     assert sans.dns[-1] == "api.example.org"
     assert sans.ip[-2:] == (ip_address("198.51.100.7"), ip_address("2001:db8::7"))
+
+
+@pytest.mark.parametrize(
+    ("external", "server"),
+    [
+        (["api.example.org", "198.51.100.7"], "https://api.example.org:6443"),
+        (["198.51.100.7", "api.example.org"], "https://198.51.100.7:6443"),
+        (["2001:db8::7"], "https://[2001:db8::7]:6443"),
+        ([], "https://192.0.2.11:6443"),
+    ],
+)
+def test_people_are_sent_to_the_first_external_name(planned: Planner, external: list[str], server: str) -> None:
+    assert people_server(planned(endpoint={"external": external})) == server
 
 
 def test_extra_names_come_after_the_external_ones(planned: Planner) -> None:
