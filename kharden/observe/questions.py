@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kharden.controls.checks import AuditLevel, ForeignNodeRefused, Probe, TlsListener
     from kharden.controls.checks.behaviour import Credential
     from kharden.observe.witnesses import Witnesses
-    from kharden.plan.model import ClusterPlan, NodePlan
+    from kharden.plan.model import NodePlan
 
 _LOOPBACK = "127.0.0.1"
 _ETCD_CLIENT = "/etc/kubernetes/pki/etcd/healthcheck-client"
@@ -99,17 +99,18 @@ class Refusal:
     says: str
 
 
-def foreign_node_questions(plan: ClusterPlan, node: NodePlan, _: ForeignNodeRefused) -> tuple[Refusal, ...]:
+def foreign_node_questions(witnesses: Witnesses, node: NodePlan, _: ForeignNodeRefused) -> tuple[Refusal, ...]:
     """What a node's kubelet may ask (itself: the credential works) and may not (dry runs: nothing would change)."""
     # The admission plugin's own words: other refusals would say something else.
     denied = "is not allowed to modify"
+    server = witnesses.server(node)
     questions = [
-        Refusal(_node_question(plan, node.name, "GET", None), "200", ""),
-        Refusal(_node_question(plan, node.name, "PATCH", _RESERVED_LABEL), "403", denied),
+        Refusal(_node_question(server, node.name, "GET", None), "200", ""),
+        Refusal(_node_question(server, node.name, "PATCH", _RESERVED_LABEL), "403", denied),
     ]
-    others = [other.name for other in plan.nodes if other.name != node.name]
+    others = [other.name for other in witnesses.plan.nodes if other.name != node.name]
     if others:
-        questions.append(Refusal(_node_question(plan, others[0], "PATCH", _OPEN_LABEL), "403", denied))
+        questions.append(Refusal(_node_question(server, others[0], "PATCH", _OPEN_LABEL), "403", denied))
     return tuple(questions)
 
 
@@ -130,13 +131,13 @@ def audit_question(node: NodePlan, check: AuditLevel) -> Question:
     )
 
 
-def _node_question(plan: ClusterPlan, name: str, method: str, label: str | None) -> Question:
+def _node_question(server: NodePlan, name: str, method: str, label: str | None) -> Question:
     path = f"/api/v1/nodes/{name}"
     what = f"{method} node {name} with the kubelet's credential"
     return Question(
         what if label is None else f"{what}, label {label}",
-        plan.endpoint_host,
-        plan.endpoint_port,
+        str(server.address),
+        API_PORT,
         method,
         path if label is None else f"{path}?dryRun=All",
         {"Accept": "application/json"} | ({} if label is None else {"Content-Type": "application/merge-patch+json"}),

@@ -160,7 +160,7 @@ def _probes(witnesses: Witnesses, node: NodePlan, *, passive: bool) -> dict[str,
             refusal.question
             for check in _checks(node)
             if isinstance(check, kinds.ForeignNodeRefused)
-            for refusal in foreign_node_questions(witnesses.plan, node, check)
+            for refusal in foreign_node_questions(witnesses, node, check)
         ]
     return {question.text: question.asked() for question in questions}
 

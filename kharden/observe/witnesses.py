@@ -46,6 +46,10 @@ class Witnesses:
         around = (*self.plan.nodes[index + 1 :], *self.plan.nodes[:index])
         return tuple(node for node in reversed(around) if node.name not in self.away)
 
+    def server(self, node: NodePlan) -> NodePlan:
+        """The control plane whose API server a node asks: its own, else one that speaks. None is left to a balancer."""
+        return node if node in self.speakers else self.settings_asker(node)
+
     def settings_asker(self, node: NodePlan) -> NodePlan:
         """The control plane that asks a node's kubelet for its settings; they share the work."""
         return self.speakers[self.plan.nodes.index(node) % len(self.speakers)]

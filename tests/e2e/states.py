@@ -61,7 +61,11 @@ def state(run: Run, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _version(item: dict[str, Any]) -> object:
-    """An object's resource version; a Node's heartbeat moves that, so there its generation-like parts count."""
+    """An object's resource version; heartbeats move a Node's, and a kubelet tells of its Pods when it has the time."""
+    metadata = item["metadata"]
     if item["kind"] == "Node":
-        return [item["spec"], item["metadata"]["labels"], item["metadata"]["annotations"]]
+        return [item["spec"], metadata["labels"], metadata["annotations"]]
+    if item["kind"] == "Pod":
+        ran = [(one["name"], one["restartCount"]) for one in item["status"].get("containerStatuses", ())]
+        return [metadata["uid"], metadata.get("annotations"), item["spec"], ran]
     return item["metadata"].get("resourceVersion")

@@ -34,7 +34,7 @@ def probe(check: Probe, view: View) -> Iterator[Finding]:
 
 def foreign_node(check: ForeignNodeRefused, view: View) -> Iterator[Finding]:
     """The kubelet's credential works, and not for more than it should."""
-    for refusal in foreign_node_questions(view.plan, view.node, check):
+    for refusal in foreign_node_questions(view.witnesses, view.node, check):
         answer = view.facts.at("probes", refusal.question.text)
         outcome, message = answer.at("outcome").text(), answer.at("message").text()
         words = f" and “{refusal.says}”" if refusal.says else ""

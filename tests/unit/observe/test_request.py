@@ -111,7 +111,7 @@ def test_each_kubelet_is_asked_by_one_control_plane(plan: ClusterPlan, control_p
 
 def test_lone_node_tries_its_own_reserved_label(plan: ClusterPlan) -> None:
     cluster = _cluster_of(plan, 1, 0)
-    refusals = foreign_node_questions(cluster, cluster.nodes[0], None)  # type: ignore[arg-type]  # it has no fields
+    refusals = foreign_node_questions(everybody(cluster), cluster.nodes[0], None)  # type: ignore[arg-type]  # it has no fields
     assert [refusal.status for refusal in refusals] == ["200", "403"]
 
 
