@@ -55,24 +55,21 @@ options:
     type: path
     required: true
   phase:
-    description: Which files. C(static-pods) is for control planes, C(kubelet-config) for every node.
+    description: Which files. C(static-pods) is for control planes, C(kubelet-config) for every node. C(uploads) is for
+      one control plane, once all run with what it is to upload, and means ConfigMaps in place of files - those that
+      joins are made of (kubeadm's configuration and the kubelet's) and the service proxy's, which restarts node by node
+      where it has other settings.
     type: str
     required: true
-    choices: [static-pods, kubelet-config]
+    choices: [static-pods, kubelet-config, uploads]
   names:
     description: Which static pods.
     type: list
     elements: str
     choices: [etcd, kube-apiserver, kube-controller-manager, kube-scheduler]
     default: [etcd, kube-apiserver, kube-controller-manager, kube-scheduler]
-  uploads:
-    description: With C(static-pods), see also that the ConfigMaps which joins are made of (kubeadm's configuration and
-      the kubelet's) and the service proxy's hold what kubeadm would upload now, after the static pods have run with it.
-      The service proxy restarts, node by node, where its settings have changed. One control plane is enough.
-    type: bool
-    default: false
   kubectl:
-    description: The program by which O(uploads) looks at the API.
+    description: The program by which C(uploads) looks at the API.
     type: path
     default: /usr/local/bin/kubectl
   kubeconfig:
@@ -178,7 +175,7 @@ PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")  
 KUBELET = "kubelet.service"
 ARGUMENTS = {
     "config": {"type": "path", "required": True},
-    "phase": {"type": "str", "required": True, "choices": ["static-pods", "kubelet-config"]},
+    "phase": {"type": "str", "required": True, "choices": ["static-pods", "kubelet-config", "uploads"]},
     "names": {"type": "list", "elements": "str", "choices": list(PODS), "default": list(PODS)},
     "content": {"type": "str"},
     "patches": {"type": "dict"},
@@ -189,7 +186,6 @@ ARGUMENTS = {
     "kubelet_folder": {"type": "path", "default": "/var/lib/kubelet"},
     "scratch": {"type": "path", "default": "/run"},
     "quorum": {"type": "dict"},
-    "uploads": {"type": "bool", "default": False},
     "kubectl": {"type": "path", "default": "/usr/local/bin/kubectl"},
     "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
     "pending": {"type": "path", "default": restarts.PENDING},
@@ -213,19 +209,16 @@ class Comparison:
 
     def run(self) -> bool:
         """Compare, and repair unless it is a plan; False where kubeadm has made nothing here yet."""
-        static = self.params["phase"] == "static-pods"
+        static = self.params["phase"] != "kubelet-config"
         if not self._is_initialised(static=static):
             if self.plan:
                 return False
             raise NodeError(
                 f"{self.params['phase']}: kubeadm hasn't made these files yet: init or join this node first"
             )
-        if static:
-            self._static_pods()
-            if self.params["uploads"]:
-                self._uploads()
-        else:
-            self._kubelet()
+        {"static-pods": self._static_pods, "kubelet-config": self._kubelet, "uploads": self._uploads}[
+            self.params["phase"]
+        ]()
         return True
 
     def _is_initialised(self, *, static: bool) -> bool:
@@ -246,13 +239,17 @@ class Comparison:
                 if (file := f"{name}.yaml") in written:  # none for an etcd elsewhere
                     self._static_pod(name, f"{self.params['manifests']}/{file}", written[file])
 
+    def texts(self) -> dict[uploads.Part, dict[str, uploads.Texts]]:
+        """What kubeadm would upload."""
+        return uploads.wanted(self._source())
+
     def _uploads(self) -> None:
         api = api_objects.Kubectl(self.params["kubectl"], self.params["kubeconfig"], "/run/kharden-kubectl")
-        for part in uploads.PARTS:
-            found = uploads.differences(api, uploads.wanted(self._source(), part), part.restarts)
-            if found and not self.plan:
+        found = uploads.differences(api, self.texts())
+        for part in dict.fromkeys(part for part, _ in found):
+            if not self.plan:
                 uploads.upload(self._source(), part, api)
-            self.uploaded += found
+        self.uploaded = [told for _, told in found]
 
     def _static_pod(self, name: str, path: str, wanted: bytes) -> None:
         present = _content(path)

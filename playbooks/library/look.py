@@ -13,12 +13,12 @@ if TYPE_CHECKING:  # the same files, where mypy finds them
     from collections.abc import Callable, Iterator
 
     from playbooks.library import converge, images, kubeadm, objects, preflight, services
-    from playbooks.module_utils.kharden import api_objects, health, restarts
+    from playbooks.module_utils.kharden import api_objects, health, restarts, uploads
     from playbooks.module_utils.kharden.errors import NodeError
 else:
     # The other modules themselves (see kharden.apply.runner): what is found here is what they would find.
     from ansible.module_utils import converge, images, kubeadm, objects, preflight, services
-    from ansible.module_utils.kharden import api_objects, health, restarts
+    from ansible.module_utils.kharden import api_objects, health, restarts, uploads
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -187,13 +187,24 @@ class Look:
 
     def cluster(self) -> str:
         """The first thing to do in the cluster."""
+        return _told(self._cluster)
+
+    def _cluster(self) -> str:
         if self.params["cluster"] is None:
             return ""
         if not preflight.state()["dns"]:
             return "DNS isn't installed"
         given = arguments(objects.ARGUMENTS)
         api = api_objects.Kubectl(given["kubectl"], given["kubeconfig"], given["cache"])
-        parts = (lambda: self._health(api), lambda: self._objects(api, given["prune"]))
+        # kubeadm is started by a process with one thread.
+        texts = kubeadm.Comparison(
+            arguments(kubeadm.ARGUMENTS, phase="uploads", config=_CONFIGURATION), plan=True
+        ).texts()
+        parts = (
+            lambda: self._health(api),
+            lambda: self._objects(api, given["prune"]),
+            lambda: self._uploads(api, texts),
+        )
         with ThreadPoolExecutor() as pool:
             return next(filter(None, pool.map(_told, parts)), "")
 
@@ -208,6 +219,10 @@ class Look:
         found.run(plan=True)
         self.notes += found.notes
         return f"objects: {found.changes[0]['path']}" if found.changes else ""
+
+    def _uploads(self, api: api_objects.Kubectl, texts: dict[uploads.Part, dict[str, uploads.Texts]]) -> str:
+        found = uploads.differences(api, texts)
+        return f"uploads: {found[0][1]['path']}" if found else ""
 
 
 def _told(part: Callable[[], str]) -> str:

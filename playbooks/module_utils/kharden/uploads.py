@@ -56,12 +56,16 @@ class Part:
 PARTS = (Part(("upload-config", "all")), Part(("addon", "kube-proxy"), restarts="daemonset/kube-proxy"))
 
 
-def wanted(source: kubeadm_phases.Source, part: Part) -> dict[str, Texts]:
-    """ConfigMap → its texts, as kubeadm would upload them now.
+def wanted(source: kubeadm_phases.Source) -> dict[Part, dict[str, Texts]]:
+    """Of each part, ConfigMap → its texts, as kubeadm would upload them now.
 
     Raises:
         NodeError: kubeadm refuses the configuration, or prints something else than it used to.
     """
+    return {part: _wanted(source, part) for part in PARTS}
+
+
+def _wanted(source: kubeadm_phases.Source, part: Part) -> dict[str, Texts]:
     folder = Path(tempfile.mkdtemp(prefix="kharden-kubeadm-", dir=source.scratch))  # 0700
     try:
         (folder / "admin.conf").write_text(_NOWHERE)
@@ -83,21 +87,25 @@ def _text(block: re.Match[str]) -> str:
     return text.rstrip("\n") if block["chomped"] else text
 
 
-def differences(api: api_objects.Kubectl, texts: Mapping[str, Texts], restarts: str = "") -> list[dict[str, Any]]:
-    """What an upload would change, each with `path`, `action`, `diff` and `restarts`."""
-    items: list[api_objects.Object] = [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": _NAMESPACE}}
-        for name in sorted(texts)
-    ]
-    live = api.found(items)
+def differences(
+    api: api_objects.Kubectl, texts: Mapping[Part, Mapping[str, Texts]]
+) -> list[tuple[Part, dict[str, Any]]]:
+    """Of which part an upload would change what: `path`, `action`, `diff` and `restarts` of each ConfigMap."""
+    items = {
+        name: {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": _NAMESPACE}}
+        for named in texts.values()
+        for name in named
+    }
+    live = api.found(list(items.values()))
     changed = []
-    for item in items:
-        path = api_objects.identity(item)
-        before, after = (live.get(path) or {}).get("data") or {}, texts[item["metadata"]["name"]]
-        if before != after:
-            action = "update" if path in live else "create"
-            again = [restarts] if restarts else []
-            changed.append({"path": path, "action": action, "diff": _diff(before, after), "restarts": again})
+    for part, named in texts.items():
+        for name, after in sorted(named.items()):
+            path = api_objects.identity(items[name])
+            before = (live.get(path) or {}).get("data") or {}
+            if before != after:
+                action, again = "update" if path in live else "create", [part.restarts] if part.restarts else []
+                told = {"path": path, "action": action, "diff": _diff(before, after), "restarts": again}
+                changed.append((part, told))
     return changed
 
 

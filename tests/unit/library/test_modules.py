@@ -306,17 +306,22 @@ def test_what_joins_are_made_of_is_compared_with_what_kubeadm_would_upload(node:
     config = node.put("/../kubeadm.yaml", CONFIG.replace("PROFILING", "false")).resolve()
     (scratch := tmp_path / "scratch").mkdir()
     source = kubeadm_phases.Source(KUBEADM or "kubeadm", str(config), str(node.path("/pki")), str(scratch))
-    texts = uploads.wanted(source, uploads.PARTS[0])
+    upload, addon = uploads.PARTS
+    both = uploads.wanted(source)
+    texts = both[upload]
     uploaded = yaml.safe_load(texts["kubeadm-config"]["ClusterConfiguration"])
     assert uploaded["scheduler"]["extraArgs"] == [{"name": "profiling", "value": "false"}]
     assert yaml.safe_load(texts["kubelet-config"]["kubelet"])["podPidsLimit"] == 4096
-    proxy = uploads.wanted(source, uploads.PARTS[1])["kube-proxy"]
+    proxy = both[addon]["kube-proxy"]
     assert yaml.safe_load(proxy["config.conf"])["kind"] == "KubeProxyConfiguration"
     assert not any(text.endswith("\n") for text in proxy.values())
     assert list(scratch.iterdir()) == []
-    assert uploads.differences(Api(texts), texts) == []  # type: ignore[arg-type]  # it asks for nothing else
+    assert uploads.differences(Api(texts | both[addon]), both) == []  # type: ignore[arg-type]  # it asks for nothing else
     old = {"kubelet-config": {"kubelet": texts["kubelet-config"]["kubelet"].replace("4096", "1024")}}
-    made, changed = uploads.differences(Api(old), texts)  # type: ignore[arg-type]
+    found = uploads.differences(Api(old), both)  # type: ignore[arg-type]
+    assert [part for part, _ in found] == [upload, upload, addon]
+    made, changed, again = (told for _, told in found)
+    assert (made["restarts"], again["restarts"]) == ([], ["daemonset/kube-proxy"])
     assert (made["path"], made["action"]) == ("ConfigMap/kube-system/kubeadm-config", "create")
     assert (changed["path"], changed["action"]) == ("ConfigMap/kube-system/kubelet-config", "update")
     assert "-podPidsLimit: 1024\n+podPidsLimit: 4096" in changed["diff"]
