@@ -250,6 +250,7 @@ class Comparison:
             if not self.plan:
                 uploads.upload(self._source(), part, api)
         self.uploaded = [told for _, told in found]
+        self.restarting += [{"name": name, "turn": 0} for told in self.uploaded for name in told["restarts"]]
 
     def _static_pod(self, name: str, path: str, wanted: bytes) -> None:
         present = _content(path)
