@@ -1,4 +1,7 @@
-"""What each command does: an ordered, readable list of steps. No step prints; a reporter is told."""
+"""What each command does: an ordered, readable list of steps. No step prints; a reporter is told.
+
+What only one of them needs it imports itself: a plan or an apply with nothing to do is mostly waiting for imports.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kharden import lab as lab_nodes
-from kharden import personal, ssh, supply
+from kharden import ssh
 from kharden.apply.choice import Choice, chosen
 from kharden.apply.cluster import apply as apply_build
 from kharden.apply.saved import load as load_plan
 from kharden.artifacts.store import cache_root
 from kharden.buildlock import held
 from kharden.errors import InputError, MissingError, RefusedError
-from kharden.observe import collect, suite
-from kharden.observe.host_keys import is_address, scan, scan_planned
-from kharden.pki.bundle import Secrets, identities_to_make, load_or_create
-from kharden.pki.public import FILE as AUTHORITIES_FILE
-from kharden.pki.public import fingerprints
-from kharden.pki.views import for_node
 from kharden.plan import transport
 from kharden.plan.cluster import make
-from kharden.render.cluster import render_cluster
-from kharden.render.output import write
-from kharden.render.pinned import read_network
-from kharden.report import Report, judge
-from kharden.report import write as write_report
 from kharden.seal import load_or_create_identity
 from kharden.validation import validate
 
@@ -36,12 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from kharden import personal
     from kharden.apply.runner import ApplyResult
     from kharden.apply.saved import SavedPlan
     from kharden.observe.host_keys import HostKey
+    from kharden.pki.bundle import Secrets
     from kharden.place import Place
     from kharden.plan.model import ClusterPlan
     from kharden.progress import Reporter
+    from kharden.report import Report
     from kharden.spec.load import Loaded
     from kharden.spec.model import Cluster
 
@@ -71,6 +66,8 @@ def scan_host_keys(place: Callable[[], Place], machine: str, port: int) -> tuple
     Raises:
         InputError: the name is unknown, or of the lab.
     """
+    from kharden.observe.host_keys import is_address, scan, scan_planned
+
     if is_address(machine):
         return scan(machine, port)
     loaded = validate(place(), pinned=False)
@@ -115,6 +112,12 @@ def lab_of(loaded: Loaded) -> lab_nodes.Lab | None:
 
 def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
     """Write build/<cluster>/."""
+    from kharden import supply
+    from kharden.pki.views import for_node
+    from kharden.render.cluster import render_cluster
+    from kharden.render.output import write
+    from kharden.render.pinned import read_network
+
     reporter.phase("Read cluster.yaml")
     warnings = tuple(f"{warning} (a warning)" for warning in validate(place).warnings)
     for line in warnings:
@@ -140,6 +143,8 @@ def _open_secrets(
     place: Place, plan: ClusterPlan, reporter: Reporter, now: datetime
 ) -> tuple[Secrets, tuple[str, ...]]:
     """The cluster's secrets; what was done is told at once, since an error may come after it."""
+    from kharden.pki.bundle import identities_to_make, load_or_create
+
     identities, made = load_or_create_identity(os.environ, create=identities_to_make(plan, place.secrets))
     told = _told(made)
     for line in told:
@@ -159,6 +164,8 @@ def give_kubeconfig(
     place: Place, person: personal.Person, output: str | None, *, now: datetime, replace: bool
 ) -> personal.Given:
     """Write a person's kubeconfig, good for an hour at most."""
+    from kharden import personal
+
     path = Path(output).absolute() if output else personal.default_path(os.environ, place.cluster)
     if not replace:
         personal.require_free(path)
@@ -291,6 +298,11 @@ class Verified:
 
 def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = False) -> Verified:
     """Observe the nodes, judge every control and write the report."""
+    from kharden import supply
+    from kharden.observe import collect, suite
+    from kharden.report import judge
+    from kharden.report import write as write_report
+
     cluster = validate(place).cluster
     _require_keys(cluster)
     plan = make_plan(place)
@@ -306,6 +318,9 @@ def verify(place: Place, reporter: Reporter, *, now: datetime, passive: bool = F
 
 def _known_authorities(place: Place) -> Mapping[str, str]:
     """Fingerprints of the cluster's authorities; none where nothing was rendered: what needs them is then unknown."""
+    from kharden.pki.public import FILE as AUTHORITIES_FILE
+    from kharden.pki.public import fingerprints
+
     return fingerprints(place.secrets) if (place.secrets / AUTHORITIES_FILE).exists() else {}
 
 

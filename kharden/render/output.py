@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kharden import securefile
@@ -13,7 +16,6 @@ from kharden.seal import fingerprint, seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from kharden.render.artefact import Artefact, NodeFiles, Store
     from kharden.render.cluster import Build
@@ -48,9 +50,16 @@ def write(build: Build, folder: Path, recipients: Mapping[Store, Sequence[str]])
 
 
 def _refuse_links(folder: Path) -> None:
-    for path in (folder, *folder.rglob("*")):
-        if path.is_symlink():
-            raise RefusedError(f"{path}: a symbolic link lies where rendered files belong", remedy="remove it")
+    if folder.is_symlink():
+        raise _linked(folder)
+    for above, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if (path := Path(above, name)).is_symlink():
+                raise _linked(path)
+
+
+def _linked(path: Path) -> RefusedError:
+    return RefusedError(f"{path}: a symbolic link lies where rendered files belong", remedy="remove it")
 
 
 def _location(node: str, file: Artefact) -> str:
@@ -103,15 +112,17 @@ def _digest(path: Path) -> str:
 
 
 def _remove_others(folder: Path, wanted: set[str]) -> list[str]:
+    """What isn't wanted, and folders that are empty then. No link is there; see `_refuse_links`."""
     removed = []
-    for path in sorted(folder.rglob("*"), reverse=True):
-        name = str(path.relative_to(folder))
-        if path.is_dir():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif name not in wanted:
-            path.unlink()
-            removed.append(name)
+    start = len(f"{folder}/")
+    for above, folders, files in os.walk(folder, topdown=False):
+        for path in (f"{above}/{name}" for name in files):
+            if path[start:] not in wanted:
+                Path(path).unlink()
+                removed.append(path[start:])
+        for name in folders:
+            with suppress(OSError):  # there is something in it
+                Path(f"{above}/{name}").rmdir()
     return removed
 
 
