@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,9 +190,9 @@ class Look:
             return "the kubelet has no serving certificate"
         return f"{phase}: {found.changes[0].path}" if found.changes else ""
 
-    def cluster(self) -> str:
-        """The first thing to do in the cluster."""
-        return _told(self._cluster)
+    def cluster(self) -> list[str]:
+        """The first thing to do in the cluster, or "", and what a person should know."""
+        return [_told(self._cluster), *self.notes]
 
     def _cluster(self) -> str:
         if self.params["cluster"] is None:
@@ -231,18 +236,59 @@ def _told(part: Callable[[], str]) -> str:
         return part()
     except NodeError as error:
         return error.message
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return f"it can't be looked at ({type(error).__name__})"
+
+
+class Apart:
+    """A part that runs beside the others, in a process of its own: kubeadm's needs one without threads."""
+
+    def __init__(self, part: Callable[[], list[str]]) -> None:
+        self._source, target = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.setpgid(0, 0)  # with what it starts
+                os.write(target, json.dumps(part()).encode())
+            finally:
+                os._exit(0)
+        os.close(target)
+        with suppress(OSError):  # whoever of both comes first
+            os.setpgid(self._pid, self._pid)
+
+    def result(self) -> list[str]:
+        """What it found; waits for it."""
+        with os.fdopen(self._source) as stream:
+            found = stream.read()
+        os.waitpid(self._pid, 0)
+        return list(json.loads(found)) if found else ["it can't be looked at"]
+
+    def stop(self) -> None:
+        """End it: nobody wants to know any more."""
+        with suppress(OSError):
+            os.killpg(self._pid, signal.SIGKILL)
+        self.result()
+
+
+def look(params: dict[str, Any]) -> dict[str, Any]:
+    """What the module returns."""
+    state, own = preflight.state(), Look(params)
+    if not state["member"]:
+        return {**state, "busy": "it is no member of the cluster yet", "cluster_busy": "", "notes": []}
+    beside = Apart(own.cluster)
+    busy = own.node()
+    if busy:  # then what there is to know of the cluster is told when its turn comes
+        beside.stop()
+        return {**state, "busy": busy, "cluster_busy": "", "notes": []}
+    cluster_busy, *notes = beside.result()
+    return {**state, "busy": "", "cluster_busy": cluster_busy, "notes": [] if cluster_busy else notes}
 
 
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     preflight.fail_where_unfit(module, module.params["expectations"])
-    state, look = preflight.state(), Look(module.params)
-    busy = look.node() if state["member"] else "it is no member of the cluster yet"
-    cluster_busy = "" if busy else look.cluster()
-    # Where something is to do, who does it tells what there is to know.
-    notes = [] if busy or cluster_busy else look.notes
-    module.exit_json(changed=False, **state, busy=busy, cluster_busy=cluster_busy, notes=notes)
+    module.exit_json(changed=False, **look(module.params))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from .conftest import LIBRARY, MODULE_UTILS, Result, pack, run_module
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playbooks.library import converge
+    from playbooks.library import converge, look
     from playbooks.module_utils.kharden import health
 
     from .conftest import Node
 else:
-    from ansible.module_utils import converge
+    from ansible.module_utils import converge, look
     from ansible.module_utils.kharden import health
 
 
@@ -161,3 +161,20 @@ def test_what_is_not_well_is_named(items: tuple[dict[str, Any], ...], name: str)
 def test_requests_to_other_signers_are_others_business() -> None:
     request = {**REQUEST, "spec": {"signerName": "example.org/own"}, "status": {}}
     assert unwell(READY, PROXY, DNS, request) == []
+
+
+# --- beside the others
+
+
+def test_a_part_runs_beside_the_others_and_can_be_ended() -> None:
+    begun = time.monotonic()
+    parts = [look.Apart(lambda: ["", "a note"]), look.Apart(lambda: [str(1 // 0)])]
+    assert parts[0].result() == ["", "a note"]
+    assert parts[1].result() == ["it can't be looked at"]
+    look.Apart(_forever).stop()
+    assert time.monotonic() - begun < 60
+
+
+def _forever() -> list[str]:
+    time.sleep(600)
+    return []
