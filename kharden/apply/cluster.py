@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kharden import securefile
@@ -72,7 +73,9 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
         request = Run(folder, private, cache, stages.whole(build, choice), check=check, diff=check)
         way = Way(build.control_planes, request.ssh_config, request.ssh_arguments, private)
         if check:
-            notes = look(way)
+            from kharden.apply.leaves import due  # an apply has no time for what parses certificates
+
+            notes = (*look(way), *due(build, request.stage.nodes, datetime.now(UTC)))
             result = run(request, progress)
         else:
             with locked(way, break_lock=break_lock) as lock:

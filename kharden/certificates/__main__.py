@@ -1,8 +1,9 @@
 """`python -m kharden.certificates`: which of the pending kubelet serving requests may be approved.
 
 Reads on standard input {"requests": <output of kubectl get csr -o json>, "expected": [{"name", "addresses", "dns"}]},
-prints {"approve": [name…], "pending": [{"name", "reason", "note"}…]}. Requests for other signers and those already
-decided are left out. Exit status 1 and one line on standard error where the input can't be used.
+prints {"approve": [name…], "notes": [a line for each…], "pending": [{"name", "reason", "note"}…]}. Requests for other
+signers and those already decided are left out. Exit status 1 and one line on standard error where the input can't be
+used.
 """
 
 from __future__ import annotations
@@ -35,15 +36,17 @@ def decide(document: object) -> dict[str, list[Any]]:
         requests = [_request(item) for item in document["requests"]["items"] if _is_ours(item)]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _malformed() from None
-    approve, pending = [], []
+    approve, notes, pending = [], [], []
     for request in requests:
         reason = _judge(request, expected)
         if reason is None:
             approve.append(request.name)
+            whose = f"{request.name!a} of {request.requester[:100]!a}"
+            notes.append(f"certificate request {whose} matches the plan: apply approves it")
         else:
             note = f"certificate request {request.name[:100]!a} of {request.requester[:100]!a} stays pending: {reason}"
             pending.append({"name": request.name, "reason": reason, "note": note})
-    return {"approve": approve, "pending": pending}
+    return {"approve": approve, "notes": notes, "pending": pending}
 
 
 def _judge(request: ServingRequest, expected: dict[str, ServingIdentity]) -> str | None:

@@ -96,6 +96,11 @@ missing:
   type: list
   elements: str
   sample: ["registry.k8s.io/pause:3.10.2"]
+changes:
+  description: The same as actions with their digests.
+  returned: always
+  type: list
+  elements: dict
 archives:
   description: The archives that hold them, each with its C(sha256) and its C(size) in bytes.
   returned: always
@@ -223,6 +228,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(missing) and module.params["state"] == "present",
         missing=[image["reference"] for image in missing],
+        changes=[{"action": "import", "name": f"{image['reference']} ({image['digest']})"} for image in missing],
         archives=[{"sha256": image["archive_sha256"], "size": image["size"]} for image in missing],
     )
 

@@ -117,7 +117,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be in check mode, in order.
+  description:
+    - What was done, or would be in check mode, in order. It has a C(diff) where rules of the firewall were changed by
+      hand.
   returned: always
   type: list
   elements: dict
@@ -185,6 +187,7 @@ class Services:
         self.restarted: list[dict[str, Any]] = []
         self.restarting: list[dict[str, Any]] = []
         self.turn = 0
+        self.drift = ""
         self.unconfirmed = False
         self.quorum = quorum.quorum(params["quorum"], params["timeout"])
         if wrong := [name for name in (*self.wanted, *self.asked) if not restarts.is_restart(name)]:
@@ -212,7 +215,8 @@ class Services:
 
     def _do(self, action: str, name: str) -> bool:
         """Note an action; True if it is to be carried out."""
-        self.actions.append({"action": action, "name": name})
+        why = {"diff": self.drift} if name == firewall.UNIT and self.drift else {}
+        self.actions.append({"action": action, "name": name} | why)
         return not self.plan
 
     def _restarts(self, name: str, away: float | None = None) -> None:
@@ -249,8 +253,9 @@ class Services:
     def _firewall(self) -> None:
         """Its unit stays active when its rules are changed by hand."""
         asked = firewall.UNIT in self.asked
-        if firewall.UNIT in self.wanted and not asked and firewall.differs(self.params["firewall"]):
-            self.asked.append(firewall.UNIT)
+        if firewall.UNIT in self.wanted and not asked:
+            self.drift = firewall.difference(self.params["firewall"])
+            self.asked += [firewall.UNIT] if self.drift else []
 
     def _way_in(self) -> None:
         """What decides who gets in, before anything else and with a way back."""

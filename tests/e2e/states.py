@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     Run = Callable[[str, str, str], str]
 
-_KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
+# Its own cache, so that asking writes nothing of what is looked at.
+_KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl --cache-dir=/run/asked-by-tests"
 _PROGRAMS = [
     "containerd", "haproxy", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
     "etcd", "coredns",
@@ -37,6 +38,28 @@ for name in os.listdir("/proc"):
         pass
 print(json.dumps({"files": files, "starts": starts}))
 """
+# All that a plan could write: also folders and links, owners, and when an inode was changed.
+_WHOLE = """
+import hashlib, json, os, pathlib
+roots = ["/etc", "/opt", "/root", "/home", "/usr/local", "/var/lib/kharden", "/var/spool/cron",
+         "/var/lib/kubelet/config.yaml", "/var/lib/kubelet/kubeadm-flags.env", "/var/lib/kubelet/pki"]
+# The lab's own: it tells nodes that are started about the others.
+others = {"/etc/hosts", "/etc/resolv.conf", "/etc/mtab"}
+whole = {}
+for root in map(pathlib.Path, roots):
+    for path in [root, *root.rglob("*")]:
+        if str(path) in others or not os.path.lexists(path):
+            continue
+        found = path.lstat()
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        target = os.readlink(path) if path.is_symlink() else ""
+        times = (found.st_mode, found.st_uid, found.st_gid, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+        whole[str(path)] = (hashlib.sha256(content).hexdigest(), target, *times)
+parameters = pathlib.Path("/proc/sys/net/ipv4/conf/all").iterdir()
+whole |= {str(path): path.read_text() for path in parameters if path.stat().st_mode & 0o400}
+whole["rules"] = os.popen("nft --stateless list table inet kharden").read()
+print(json.dumps(whole))
+"""
 # What the cluster itself writes all the time: heartbeats, elections and events.
 _RESTLESS = {"Lease", "Event"}
 
@@ -49,15 +72,36 @@ def of_node(run: Run, name: str) -> Any:  # noqa: ANN401  # JSON
 def state(run: Run, names: Iterable[str]) -> dict[str, Any]:
     """The same of each node, and resource versions of all objects, as cp1 tells them."""
     found: dict[str, Any] = {name: of_node(run, name) for name in names}
+    found["objects"] = objects(run)
+    return found
+
+
+def whole(run: Run, names: Iterable[str]) -> dict[str, Any]:
+    """As `state`, and all files of each node, its rules and its network's parameters."""
+    return state(run, names) | {f"all of {name}": json.loads(run(name, "python3 -", _WHOLE)) for name in names}
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What is another, for a test to say; in a node's state one level deeper."""
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        deeper = isinstance(old, dict) and isinstance(new, dict)
+        if old != new:
+            lines += [f"{name}: {line}" for line in differences(old, new)] if deeper else [name]
+    return lines
+
+
+def objects(run: Run) -> dict[str, Any]:
+    """Resource versions of all objects."""
     kinds = run("cp1", f"{_KUBECTL} api-resources --verbs=list --output=name", "").split()
     wanted = ",".join(kind for kind in kinds if not kind.startswith(("events", "leases")))
     listed = json.loads(run("cp1", f"{_KUBECTL} get --all-namespaces {wanted} --output=json", ""))["items"]
-    found["objects"] = {
+    return {
         f"{item['kind']} {item['metadata'].get('namespace', '')} {item['metadata']['name']}": _version(item)
         for item in listed
         if item["kind"] not in _RESTLESS
     }
-    return found
 
 
 def _version(item: dict[str, Any]) -> object:

@@ -8,6 +8,7 @@ kernel then lists is held against what it lists here. Nothing of the node is cha
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from .errors import NodeError
@@ -22,15 +23,21 @@ _SECONDS = 60
 
 
 def differs(rules: str = RULES) -> bool:
-    """Whether the table in force isn't what the file says; False where there is no file yet.
+    """Whether the table in force isn't what the file says; False where there is no file yet."""
+    return bool(difference(rules))
+
+
+def difference(rules: str = RULES) -> str:
+    """How the table in force differs from what the file says, as a diff; empty where there is no file yet.
 
     Raises:
         NodeError: the file isn't one that nftables takes.
     """
     if not Path(rules).is_file():
-        return False
+        return ""
     status, wanted = run([*_ELSEWHERE, rules], _SECONDS)
     if status:
         raise NodeError(f"{rules}: nft doesn't take it ({' '.join(wanted.split())[:200]}): apply the files again")
     status, found = run(LIST, _SECONDS)
-    return bool(status) or found != wanted
+    before = [] if status else found.splitlines()
+    return "\n".join(difflib.unified_diff(before, wanted.splitlines(), "in force", rules, lineterm="", n=1))

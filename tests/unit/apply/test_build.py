@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from kharden.apply.build import load
+from kharden.apply.build import BuildFolder, load
+from kharden.apply.leaves import due
 from kharden.errors import InputError, IntegrityError, KhardenError, MissingError, RefusedError
 
 if TYPE_CHECKING:
@@ -133,3 +139,37 @@ def test_every_error_is_one_line_that_says_where(written: Written) -> None:
     for line in (complaint(b"{", written.digest), complaint(whole, "0" * 64)):
         assert "\n" not in line
         assert str(Path(written.folder)) in line
+
+
+# --- leaves
+
+
+def test_leaves_in_the_last_third_of_their_life_are_named_and_authorities_are_not(tmp_path: Path) -> None:
+    begin = datetime(2027, 1, 1, tzinfo=UTC)
+    entries = []
+    for path, sign in (("/pki/leaf.crt", False), ("/pki/ca.crt", True), ("/pki/none.crt", None)):
+        pem = b"none" if sign is None else certificate(begin, begin + timedelta(days=90), sign=sign)
+        place = tmp_path / f"nodes/cp1/files{path}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(pem)
+        digest = hashlib.sha256(pem).hexdigest()
+        entries.append({"path": path, "by": "kharden", "kind": "file", "sensitive": False, "sha256": digest})
+    build = BuildFolder(tmp_path, {"nodes": {"cp1": {"files": entries}}})
+    assert due(build, ["cp1"], begin + timedelta(days=59)) == []
+    line = "cp1: /pki/leaf.crt ends on 2027-04-01: `render` issues it anew, then apply"
+    assert due(build, ["cp1"], begin + timedelta(days=61)) == [line]
+
+
+def certificate(begin: datetime, end: datetime, *, sign: bool) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "it")])
+    usages = dict.fromkeys(USAGES, False) | {"digital_signature": not sign, "key_cert_sign": sign}
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, begin, end)
+    made = builder.add_extension(x509.KeyUsage(**usages), critical=True).sign(key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM)
+
+
+USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
