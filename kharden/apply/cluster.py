@@ -73,7 +73,7 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
         request = Run(folder, private, cache, stages.whole(build, choice), check=check, diff=check)
         way = Way(build.control_planes, request.ssh_config, request.ssh_arguments, private)
         if check:
-            from kharden.apply.leaves import due  # an apply has no time for what parses certificates
+            from kharden.apply.leaves import due  # noqa: PLC0415  # an apply has no time for what parses certificates
 
             notes = (*look(way), *due(build, request.stage.nodes, datetime.now(UTC)))
             result = run(request, progress)

@@ -86,9 +86,10 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     lines = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
-        deeper = isinstance(old, dict) and isinstance(new, dict)
-        if old != new:
-            lines += [f"{name}: {line}" for line in differences(old, new)] if deeper else [name]
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += [f"{name}: {line}" for line in differences(old, new)]
+        elif old != new:
+            lines.append(name)
     return lines
 
 

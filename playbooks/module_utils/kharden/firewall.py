@@ -22,11 +22,6 @@ _ELSEWHERE = ("unshare", "--net", "sh", "-c", f'nft --file "$1" && exec {" ".joi
 _SECONDS = 60
 
 
-def differs(rules: str = RULES) -> bool:
-    """Whether the table in force isn't what the file says; False where there is no file yet."""
-    return bool(difference(rules))
-
-
 def difference(rules: str = RULES) -> str:
     """How the table in force differs from what the file says, as a diff; empty where there is no file yet.
 

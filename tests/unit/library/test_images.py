@@ -44,6 +44,7 @@ def test_before_containerd_runs_everything_is_missing(node: Node, ctr: str) -> N
     result = images(node, image(), image(reference="it:2", archive_sha256="1" * 64), state="queried", ctr=ctr)
     assert result.values["missing"] == [REFERENCE, "it:2"]
     assert result.values["archives"] == [{"sha256": "0" * 64, "size": 7}, {"sha256": "1" * 64, "size": 7}]
+    assert [one["name"].split(" (sha256:")[0] for one in result.values["changes"]] == [REFERENCE, "it:2"]
     assert result.values["changed"] is False
 
 
