@@ -36,8 +36,8 @@ context = ssl.create_default_context(cafile="/etc/haproxy/kubernetes-ca.crt")
 context.load_cert_chain("/var/lib/kubelet/pki/kubelet-client-current.pem")
 end = pathlib.Path("/run/probe-ends")
 
-def ask(host, port, method, path, body=None):
-    connection = http.client.HTTPSConnection(host, port, timeout=5, context=context)
+def ask(host, port, method, path, body=None, seconds=5):
+    connection = http.client.HTTPSConnection(host, port, timeout=seconds, context=context)
     try:
         connection.request(method, path, body, {"Content-Type": "application/merge-patch+json"})
         answer = connection.getresponse()
@@ -51,7 +51,7 @@ def ask(host, port, method, path, body=None):
 def watch(host, away):
     since = None
     while not end.exists():
-        ready = ask(host, 6443, "GET", "/readyz")
+        ready = ask(host, 6443, "GET", "/readyz", seconds=60)
         if ready and since is not None:
             away.append((since, time.monotonic()))
             since = None

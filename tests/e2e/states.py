@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     Run = Callable[[str, str, str], str]
 
@@ -69,9 +70,10 @@ def of_node(run: Run, name: str) -> Any:  # noqa: ANN401  # JSON
     return json.loads(run(name, "python3 -", f"PROGRAMS = {_PROGRAMS!r}\n{_LOOK}"))
 
 
-def state(run: Run, names: Iterable[str]) -> dict[str, Any]:
+def state(run: Run, nodes: Sequence[str]) -> dict[str, Any]:
     """The same of each node, and resource versions of all objects, as cp1 tells them."""
-    found: dict[str, Any] = {name: of_node(run, name) for name in names}
+    with ThreadPoolExecutor() as pool:
+        found = dict(zip(nodes, pool.map(lambda name: of_node(run, name), nodes), strict=True))
     found["objects"] = objects(run)
     return found
 
