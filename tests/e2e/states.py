@@ -78,7 +78,7 @@ def state(run: Run, nodes: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def whole(run: Run, names: Iterable[str]) -> dict[str, Any]:
+def whole(run: Run, names: Sequence[str]) -> dict[str, Any]:
     """As `state`, and all files of each node, its rules and its network's parameters."""
     return state(run, names) | {f"all of {name}": json.loads(run(name, "python3 -", _WHOLE)) for name in names}
 
