@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -155,7 +156,20 @@ class Bootstrap:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def alone() -> Iterator[None]:
+    """This machine has one cluster of that name: another run of these tests would lose its nodes to this one."""
+    path = Path("/run/lock/kharden-tests-faults")
+    with path.open("a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail(f"{path}: another run of these tests is at work on this machine: wait until it has ended")
+        yield
+
+
+@pytest.fixture(scope="session")
+def site(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    assert alone is None
     root = tmp_path_factory.mktemp("site")
     text = described(CLUSTER, "10.82.0").replace("      role: worker\n", f"      role: worker\n{BEHIND_A_JUMP_HOST}")
     folder = root / "inventories" / CLUSTER

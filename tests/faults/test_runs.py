@@ -6,39 +6,26 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.waiting import await_line, wait_for
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from subprocess import Popen
 
     from tests.faults.conftest import Node, Run, Site, Start
 
 pytestmark = [pytest.mark.lab, pytest.mark.programs]
 
 SCHEDULER = "/etc/kubernetes/manifests/kube-scheduler.yaml"
+# What keeps a run busy for some seconds: a static pod that somebody has changed.
+WORK = f"sed 's/--profiling=false/--profiling=true/' {SCHEDULER} > /run/x && mv /run/x {SCHEDULER}"
 # What the next run says while a node still does what an interrupted one has begun there.
 BUSY = "another run is changing this node"
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, f"{what}: not within {seconds} s"
-        time.sleep(0.05)  # the pace of looking; the condition ends the wait
-
-
-def await_line(log: Path, text: str, process: Popen[str]) -> None:
-    def said() -> bool:
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        return text in log.read_text(encoding="utf-8")
-
-    wait_for(said, f"the line {text!r}", 300)
 
 
 def helpers(site: Site) -> list[str]:
@@ -52,10 +39,10 @@ def helpers(site: Site) -> list[str]:
     return found
 
 
-@pytest.mark.usefixtures("bootstrap")
 def test_of_two_runs_at_once_the_second_is_told_who_runs(
-    site: Site, kharden: Run, start: Start, tmp_path: Path
+    site: Site, kharden: Run, start: Start, node: Node, tmp_path: Path
 ) -> None:
+    node("cp1", WORK)
     log = tmp_path / "first"
     with log.open("w") as output:
         first = start("apply", "--yes", output=output)
@@ -65,15 +52,15 @@ def test_of_two_runs_at_once_the_second_is_told_who_runs(
             assert f"build/faults: process {first.pid} works with it now" in refused
             assert len(refused.splitlines()) == 1
         assert first.wait(300) == 0
-    assert "nothing to change" in log.read_text(encoding="utf-8")
+    assert "nothing to change" in kharden("plan").stdout
     wait_for(lambda: not helpers(site), "the end of all that worked for it", 60)
 
 
-@pytest.mark.usefixtures("bootstrap")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_what_cuts_a_run_off_leaves_nothing_behind(
-    site: Site, start: Start, tmp_path: Path, number: signal.Signals
+    site: Site, start: Start, node: Node, tmp_path: Path, number: signal.Signals
 ) -> None:
+    node("cp1", WORK)
     log = tmp_path / "log"
     with log.open("w") as output:
         process = start("apply", "--yes", output=output)
@@ -88,7 +75,7 @@ def test_what_cuts_a_run_off_leaves_nothing_behind(
 def test_a_run_that_is_interrupted_in_the_middle_is_finished_by_the_next(
     site: Site, kharden: Run, start: Start, node: Node, tmp_path: Path
 ) -> None:
-    node("cp1", f"sed 's/--profiling=false/--profiling=true/' {SCHEDULER} > /run/x && mv /run/x {SCHEDULER}")
+    node("cp1", WORK)
     log = tmp_path / "log"
     with log.open("w") as output:
         process = start("apply", "--yes", output=output)
@@ -134,10 +121,10 @@ def second(site: Site, tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-@pytest.mark.usefixtures("bootstrap")
-def test_of_two_controllers_one_works_and_a_lock_that_was_left_is_broken_only_when_told(
-    kharden: Run, start: Start, second: Callable[..., str], tmp_path: Path
+def test_of_two_controllers_one_works_and_a_lock_that_was_left_is_broken_only_when_told(  # noqa: PLR0917  # fixtures
+    site: Site, kharden: Run, start: Start, node: Node, second: Callable[..., str], tmp_path: Path
 ) -> None:
+    node("cp1", WORK)
     log = tmp_path / "first"
     with log.open("w") as output:
         first = start("apply", "--yes", output=output)
@@ -153,8 +140,10 @@ def test_of_two_controllers_one_works_and_a_lock_that_was_left_is_broken_only_wh
     wait_for(lambda: left in kharden("apply", "--yes", status=1).stderr, "the lock is known to be left", 120)
     assert left in second("plan")
     assert left in second("apply", "--yes")
+    node("cp1", "flock --timeout 300 /var/lib/kharden true")  # what it had begun there runs to its end
     went_on = kharden("apply", "--yes", "--break-lock").stdout
     assert "Note: the lock of " in went_on
     assert f" was broken {whose}" in went_on
     assert kharden("apply", "--yes").stdout.count("Note: ") == 0
+    assert list(site.memory.iterdir()) == []  # also of the one that was killed
     assert second("plan").startswith("0 ")
