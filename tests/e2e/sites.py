@@ -72,10 +72,10 @@ class Program:
 def program(site: Path, name: str, /, **files: str) -> Iterator[Program]:
     """The program in `site`, with these files beside the cluster's; its nodes are gone before and afterwards."""
     folder = site / "inventories" / name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
         (folder / f"{file}.yaml").write_text(content, encoding="utf-8")
-    (site / "identity").mkdir(mode=0o700)
+    (site / "identity").mkdir(mode=0o700, exist_ok=True)
     made = Program(site, name)
     made("lab.down")  # a run that was killed leaves its nodes' disks behind
     try:
