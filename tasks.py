@@ -81,10 +81,10 @@ def _link(folder: Path, store: Store, programs: Mapping[str, File]) -> None:
         link.symlink_to(store.path(file.sha256))
 
 
-def bench(context: Context) -> None:
-    """Measure speed and memory, each beside its baseline."""
+def bench(context: Context, only: str = "") -> None:
+    """Measure speed and memory, each beside its baseline, and write docs/performance.md."""
     with context.cd(ROOT):
-        context.run(f"{sys.executable} bench/render.py", echo=True)
+        context.run(f"{sys.executable} -m bench {only.replace(',', ' ')}".rstrip(), echo=True)
 
 
 namespace = collection(ROOT, default_cluster="lab")
@@ -98,4 +98,4 @@ namespace.add_task(
         },
     )
 )
-namespace.add_task(Task(bench))
+namespace.add_task(Task(bench, help={"only": "parts, divided by commas: render (default: all of them)"}))
