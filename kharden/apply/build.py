@@ -41,8 +41,12 @@ class BuildFolder:
         return tuple(name for name in self.nodes if self.is_control_plane(name))
 
     def is_control_plane(self, node: str) -> bool:
-        """Whether the node is one; the others are workers."""
+        """Whether the node is one."""
         return bool(self.manifest["nodes"][node]["role"] == "control-plane")
+
+    def is_worker(self, node: str) -> bool:
+        """Whether the node is one; what isn't is a control plane, or a machine of etcd that those need."""
+        return bool(self.manifest["nodes"][node]["role"] == "worker")
 
     def files(self, node: str) -> tuple[Mapping[str, Any], ...]:
         """The entries of one node that kharden places itself, in the order of the manifest."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CLUSTER = ("dns", "manifests", "health")
 _READY = "health"
 # What makes a machine a node; it needs what the phase `host` has prepared.
-_JOINS = frozenset({"first-control-plane", "control-planes", "workers"})
+_JOINS = frozenset({"etcd", "first-control-plane", "control-planes", "workers"})
 _HOST = "host"
 
 
@@ -67,7 +67,7 @@ def whole(build: BuildFolder, choice: Choice) -> Stage:
 
 def waves(build: BuildFolder, choice: Choice) -> tuple[tuple[str, ...], ...]:
     """The chosen workers, in the plan's order: without a number one, then all others."""
-    workers = tuple(name for name in limited(build, choice) if not build.is_control_plane(name))
+    workers = tuple(filter(build.is_worker, limited(build, choice)))
     if choice.wave is None:
         return tuple(filter(None, (workers[:1], workers[1:])))
     size = choice.wave.size(len(workers))
@@ -79,7 +79,7 @@ def control_planes(build: BuildFolder, choice: Choice) -> Stage | None:
 
     Where no worker may fail, all that are to come have to be there and well before it.
     """
-    nodes = tuple(filter(build.is_control_plane, limited(build, choice)))
+    nodes = tuple(name for name in limited(build, choice) if not build.is_worker(name))
     run = tuple(name for name in _chosen_phases(choice) if name not in _CLUSTER)
     if not nodes or not run:
         return None

@@ -7,15 +7,22 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from kharden.controls.checks import Check
 
 Severity = Literal["low", "medium", "high", "critical"]
-Role = Literal["control-plane", "worker"]
+# What a machine has to do: its role in cluster.yaml, and to run a member of etcd, beside a control plane or alone.
+Duty = Literal["control-plane", "worker", "etcd", "etcd-member"]
 Network = Literal["routed", "none", "manifest"]
 
-CONTROL_PLANE: tuple[Role, ...] = ("control-plane",)
-WORKER: tuple[Role, ...] = ("worker",)
-EVERYWHERE: tuple[Role, ...] = ("control-plane", "worker")
+CONTROL_PLANE: tuple[Duty, ...] = ("control-plane",)
+WORKER: tuple[Duty, ...] = ("worker",)
+# Machines of etcd's own, which are no nodes of Kubernetes.
+ETCD: tuple[Duty, ...] = ("etcd",)
+MEMBER: tuple[Duty, ...] = ("etcd-member",)
+NODES: tuple[Duty, ...] = ("control-plane", "worker")
+EVERYWHERE: tuple[Duty, ...] = ("control-plane", "worker", "etcd")
 
 _APPLY = "see what differs with `kharden plan`, then run `kharden apply`"
 
@@ -37,12 +44,14 @@ class FromPlan(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Something that must hold on every node of the roles it names.
+    """Something that must hold on every machine that has one of the duties it names.
 
     Attributes:
         id: kebab-case, at most 63 characters; waivers and reports name it.
         title: what must hold, as a statement.
         checks: all of them must hold; none at all means that a person has to judge it.
+        with_member: checks that are asked only where a member of etcd runs.
+        without_member: those that are asked only where none does.
         remedy: what to do when it doesn't hold, in the imperative.
         needs_namespaces: it applies only where cluster.yaml lists namespaces.
         networks: the network plugins with which it can be judged; with another one what it looks at is the user's own.
@@ -51,8 +60,25 @@ class Control:
     id: str
     title: str
     severity: Severity
-    roles: tuple[Role, ...]
+    duties: tuple[Duty, ...]
     checks: tuple[Check, ...]
     remedy: str = _APPLY
     needs_namespaces: bool = False
     networks: tuple[Network, ...] = ("routed", "none", "manifest")
+    with_member: tuple[Check, ...] = ()
+    without_member: tuple[Check, ...] = ()
+
+    @property
+    def all_checks(self) -> tuple[Check, ...]:
+        """Those of every kind of machine."""
+        return (*self.checks, *self.with_member, *self.without_member)
+
+    def concerns(self, duties: Collection[Duty]) -> bool:
+        """Whether it must hold on a machine with these duties."""
+        return any(duty in duties for duty in self.duties)
+
+    def checks_for(self, duties: Collection[Duty]) -> tuple[Check, ...]:
+        """What is asked of a machine with these duties; nothing where it doesn't concern that."""
+        if not self.concerns(duties):
+            return ()
+        return (*self.checks, *(self.with_member if "etcd-member" in duties else self.without_member))

@@ -57,14 +57,15 @@ class Attempt:
 def reach_attempts(witnesses: Witnesses, target: NodePlan, port: int, check: Reach) -> Iterator[Attempt]:
     """At each address, from the controller, the nearest other node of each role, a pod here and one next door."""
     others = witnesses.others(target)
-    nearest = [[node for node in others if node.role == role][:1] for role in ("control-plane", "worker")]
+    nearest = [[node for node in others if node.role == role][:1] for role in ("control-plane", "worker", "etcd")]
+    neighbours = [node for node in others if node.kubelet][:1]
     for host in target.addresses:
         yield Attempt("controller", None, host, port)
         if check.published:  # a port of services: nodes and pods may use it, and whether one does is not known
             continue
         for asker in chain.from_iterable(nearest):
             yield Attempt("node", asker, host, port)
-        for asker in dict.fromkeys((target, *others[:1])):
+        for asker in (*([target] if target.kubelet else []), *neighbours):
             yield Attempt("pod", asker, host, port)
 
 
@@ -79,7 +80,7 @@ def metadata_attempts(plan: ClusterPlan, node: NodePlan, _: MetadataUnreached) -
 
 def is_admitted(plan: ClusterPlan, target: NodePlan, attempt: Attempt, check: Reach, seen: str) -> bool:
     """Whether the plan lets it in; `seen` is the address that it came from, by its own word."""
-    places: tuple[Place, ...] = ("nodes", "node-ports") if check.published else ()
+    places: tuple[Place, ...] = ("nodes", "node-ports") if check.published and target.kubelet else ()
     for opening in openings(plan, target):
         places += opening.places if (opening.protocol, opening.port) == ("tcp", attempt.port) else ()
     if attempt.origin == "pod":

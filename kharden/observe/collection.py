@@ -15,7 +15,7 @@ from kharden.observe.attempts import CONTROLLER
 from kharden.observe.collector import reach
 from kharden.observe.connection import connections
 from kharden.observe.facts import Facts, Snapshot
-from kharden.observe.request import attempts, request
+from kharden.observe.request import attempts, etcd_question, request
 from kharden.observe.shipping import program
 from kharden.observe.witnesses import Witnesses
 
@@ -94,12 +94,12 @@ def _within(
     tried: dict[str, dict[str, Any]],
     pods: Facts | None,
 ) -> dict[str, Any]:
-    """What a node's pods reach."""
+    """What a node's pods reach, and how its member of etcd holds what was made."""
     wanted = tried.get(node.name, {}).get("from_pod", {})
-    asked, lacking = scratch.asking(witnesses, node, wanted, pods)
-    answer = _document(connection, node, asked)
+    asked, lacking = scratch.asking(witnesses, node, wanted, pods) if node.kubelet else ({"within_pods": {}}, {})
+    answer = _document(connection, node, asked | {"etcd": etcd_question(witnesses.plan, node)})
     failed = "error" in answer
-    return {key: answer if failed else answer.get(key) for key in asked["within_pods"]} | lacking
+    return {key: answer if failed else answer.get(key) for key in (*asked["within_pods"], "etcd")} | lacking
 
 
 def _own_document(tried: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -78,10 +78,24 @@ def _probe_question(host: str, check: Probe) -> Question:
 
 
 def askers(witnesses: Witnesses, target: NodePlan, check: Probe) -> tuple[NodePlan, ...]:
-    """Who asks a node: itself, and from outside its neighbour in the order of the plan, so that work stays linear."""
+    """Who asks a node: itself, and from outside its neighbour in the order of the plan, so that work stays linear.
+
+    A machine of etcd's own has no kubelet's credential. It is asked by a control plane, whom its firewall lets in.
+    """
     if check.scope == "loopback" or check.credential == "etcd-client":
         return (target,)
-    return (target, *witnesses.others(target)[:1])
+    others = witnesses.others(target)
+    if target.kubelet:
+        return (target, *[node for node in others if node.kubelet][:1])
+    outside = [node for node in others if node.role == "control-plane"][:1]
+    return tuple(outside) if check.credential == "kubelet" else (target, *outside)
+
+
+def asked_by(witnesses: Witnesses, node: NodePlan) -> tuple[NodePlan, ...]:
+    """Whom a node may have to ask; `askers` says for which checks it does."""
+    others = witnesses.others(node) if node.kubelet else ()
+    machines = [one for one in others if not one.kubelet] if node.role == "control-plane" else []
+    return (node, *[one for one in others if one.kubelet][-1:], *machines)
 
 
 def handshake_questions(target: NodePlan, check: TlsListener) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -108,7 +122,7 @@ def foreign_node_questions(witnesses: Witnesses, node: NodePlan, _: ForeignNodeR
         Refusal(_node_question(server, node.name, "GET", None), "200", ""),
         Refusal(_node_question(server, node.name, "PATCH", _RESERVED_LABEL), "403", denied),
     ]
-    others = [other.name for other in witnesses.plan.nodes if other.name != node.name]
+    others = [other.name for other in witnesses.plan.kubelets if other.name != node.name]
     if others:
         questions.append(Refusal(_node_question(server, others[0], "PATCH", _OPEN_LABEL), "403", denied))
     return tuple(questions)

@@ -10,6 +10,7 @@ from kharden.observe import bounds, pods
 from kharden.observe.attempts import metadata_attempts, reach_attempts
 from kharden.observe.measure import asked_of, encrypted_resources, pod_security
 from kharden.observe.questions import (
+    asked_by,
     askers,
     audit_question,
     foreign_node_questions,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from kharden.observe.attempts import Attempt
     from kharden.observe.witnesses import Witnesses
-    from kharden.plan.model import NodePlan
+    from kharden.plan.model import ClusterPlan, NodePlan
 
 _ETCD_PKI = "/etc/kubernetes/pki/etcd"
 _ETCDCTL = (
@@ -105,7 +106,7 @@ def request(witnesses: Witnesses, node: NodePlan, tried: dict[str, dict[str, Any
         "probes": _probes(witnesses, node, passive=passive),
         "firewall": TABLE,
         # Plain HTTP on loopback (kharden.controls.catalogue.reach lists it).
-        "features": {"kube-proxy": "http://127.0.0.1:10249/metrics"},
+        "features": {"kube-proxy": "http://127.0.0.1:10249/metrics"} if node.kubelet else {},
         "sshd": list(dict.fromkeys(("root", node.ssh.user))),
         "from_here": tried.get(node.name, {}).get("from_here", {}),
         "cluster": _cluster(witnesses, node, passive=passive) if _speaks(witnesses, node) else None,
@@ -133,8 +134,7 @@ def _attempts(witnesses: Witnesses, target: NodePlan) -> Iterator[Attempt]:
 
 def _checks(node: NodePlan) -> Iterator[kinds.Check]:
     for control in CONTROLS:
-        if node.role in control.roles:
-            yield from control.checks
+        yield from control.checks_for(node.duties)
 
 
 def _names(check: kinds.Check) -> Iterator[tuple[str, str]]:
@@ -146,11 +146,9 @@ def _names(check: kinds.Check) -> Iterator[tuple[str, str]]:
 
 
 def _probes(witnesses: Witnesses, node: NodePlan, *, passive: bool) -> dict[str, Any]:
-    others = witnesses.others(node)
-    successor = others[-1] if others else node
     questions = [
         question
-        for target in dict.fromkeys((node, successor))
+        for target in asked_by(witnesses, node)
         for check in _checks(target)
         if isinstance(check, kinds.Probe) and node in askers(witnesses, target, check)
         for question in probe_questions(target, check)
@@ -176,7 +174,7 @@ def _cluster(witnesses: Witnesses, node: NodePlan, *, passive: bool) -> dict[str
         "node": node.name,
         "active": not passive,
         "api": api_of(node),
-        "kubelets": [other.name for other in plan.nodes if witnesses.settings_asker(other) == node],
+        "kubelets": [other.name for other in plan.kubelets if witnesses.settings_asker(other) == node],
         "settings": [list(path) for path in settings_paths()],
         "features": {
             "kube-controller-manager": 10257,
@@ -188,8 +186,6 @@ def _cluster(witnesses: Witnesses, node: NodePlan, *, passive: bool) -> dict[str
         "specs": [check.path for check in own if isinstance(check, kinds.NamespaceObjects)],
         "trials": {} if passive else bounds.trials(plan),
         "objects": [check.path for check in own if isinstance(check, kinds.ObjectsAbsent)],
-        "etcd": _etcdctl(node),
-        "stored": {name: stored_under(name) for name in encrypted_resources(plan)},
         "violation": pods.violation(pod_security(plan)),
         "audit_log": _AUDIT_LOG,
         "audited": {
@@ -201,9 +197,15 @@ def _cluster(witnesses: Witnesses, node: NodePlan, *, passive: bool) -> dict[str
     }
 
 
-def _etcdctl(node: NodePlan) -> list[str]:
+def etcd_question(plan: ClusterPlan, node: NodePlan) -> dict[str, Any] | None:
+    """How a node's own member of etcd is read raw, which has everything; None where there is none."""
+    if not node.etcd:
+        return None
     endpoint = f"https://{bracketed(etcd_loopback(node))}:{ETCD_CLIENT_PORT}"
-    return ["/usr/local/bin/etcdctl", f"--endpoints={endpoint}", *_ETCDCTL]
+    return {
+        "command": ["/usr/local/bin/etcdctl", f"--endpoints={endpoint}", *_ETCDCTL],
+        "stored": {name: stored_under(name) for name in encrypted_resources(plan)},
+    }
 
 
 def settings_paths() -> tuple[tuple[str, ...], ...]:
@@ -211,7 +213,7 @@ def settings_paths() -> tuple[tuple[str, ...], ...]:
     found = (
         check.path if isinstance(check, kinds.KubeletSetting | kinds.KubeletSettingWithin) else FEATURE_GATES
         for control in CONTROLS
-        for check in control.checks
+        for check in control.all_checks
         if isinstance(check, kinds.KubeletSetting | kinds.KubeletSettingWithin | kinds.KubeletFeatureGates)
     )
     return tuple(dict.fromkeys(found))

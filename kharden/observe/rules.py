@@ -56,7 +56,7 @@ def expected_chains(plan: ClusterPlan, node: NodePlan) -> dict[str, Chain]:
         # After conntrack (-200), before destinations are translated (-100).
         "before-translation": Chain("prerouting", -150, "drop", tuple(_before_translation(plan, node))),
         "input": Chain("input", 0, "drop", tuple(_input(plan, node))),
-        "forward": Chain("forward", 0, "drop", tuple(_forward(plan))),
+        "forward": Chain("forward", 0, "drop", tuple(_forward(plan, node))),
     }
 
 
@@ -84,10 +84,10 @@ def _before_translation(plan: ClusterPlan, node: NodePlan) -> Iterator[str]:
     yield _LOOPBACK
     yield _rule(condition("icmpv6 type", ("mld-listener-query", *_NEIGHBOURS)), verdict="accept")
     yield from _metadata()
-    if plan.network.routed:
+    if plan.network.routed and node.kubelet:
         yield from _own_pods(node)
     yield _KNOWN
-    for place in ("nodes", "pods", "node-ports"):
+    for place in ("nodes", "pods", "node-ports") if node.kubelet else ():
         yield from _from(members(plan, place), verdict="accept")
     yield _rule(condition("l4proto", ("icmp", "ipv6-icmp")), verdict="accept")
     own = openings(plan, node)
@@ -130,7 +130,9 @@ def _openings(plan: ClusterPlan, node: NodePlan, places: tuple[Place, ...]) -> I
                 yield from _from(members(plan, place), port, verdict="accept")
 
 
-def _forward(plan: ClusterPlan) -> Iterator[str]:
+def _forward(plan: ClusterPlan, node: NodePlan) -> Iterator[str]:
+    if not node.kubelet:
+        return
     yield from _metadata()
     yield _KNOWN
     yield _BROKEN

@@ -22,7 +22,8 @@ _CLOSED_POD, _CLOSED, _OPEN = "kharden-verify", "default", "kube-system"
 
 def making(witnesses: Witnesses, pause_image: str) -> dict[str, Any]:
     """The request to the first speaker to make them, and to find the cluster's DNS."""
-    wanted = [{"name": _pod_of(node), "namespace": _OPEN, "node": node.name} for node in witnesses.nodes]
+    kubelets = [node for node in witnesses.nodes if node.kubelet]
+    wanted = [{"name": _pod_of(node), "namespace": _OPEN, "node": node.name} for node in kubelets]
     wanted.append({"name": _CLOSED_POD, "namespace": _CLOSED, "node": witnesses.speakers[0].name})
     return _request(witnesses, {"wanted": wanted, "pod": pods.scratch_pod(pause_image)})
 

@@ -89,7 +89,7 @@ def sample(plan: ClusterPlan, snapshot: Snapshot, count: int, seed: int) -> tupl
     # Not a secret: anybody may know which ones are asked, but a run must be repeatable.
     generator = random.Random(seed)  # noqa: S311
     for node in plan.nodes:
-        candidates = [control.id for control in CONTROLS if node.role in control.roles and can_be_live(control)]
+        candidates = [control.id for control in CONTROLS if control.concerns(node.duties) and can_be_live(control)]
         if "error" not in snapshot.nodes[node.name]:
             chosen += ((control, node.name) for control in generator.sample(candidates, min(count, len(candidates))))
     return tuple(chosen)

@@ -12,7 +12,7 @@ from kharden.pki.issue import issue_authority, issue_leaf, new_key, private_pem
 from kharden.pki.material import EncryptionKey
 from kharden.pki.stores import create_stores, store_path
 from kharden.pki.supplied import take_over
-from kharden.pki.tree import AUTHORITIES, LEAVES, SUPER_ADMIN, SUPPLIED
+from kharden.pki.tree import AUTHORITIES, SUPER_ADMIN, SUPPLIED, leaves_of
 from kharden.pki.written import ENCRYPTION_KEY_BYTES, dump_data, dump_leaves, dump_roots
 from kharden.seal import STORES
 
@@ -40,8 +40,9 @@ def create(plan: ClusterPlan, folder: Path, identities: Identities, now: datetim
     supplied = take_over(own, plan, folder.parent, identities, now) if own else None
     roots = _roots(plan, now, recipients["roots"], supplied)
     nodes = {
-        node.name: {row.name: issue_leaf(row, roots.authorities[row.issuer], plan, node, now) for row in LEAVES}
-        for node in plan.control_planes
+        node.name: {row.name: issue_leaf(row, roots.authorities[row.issuer], plan, node, now) for row in rows}
+        for node in plan.nodes
+        if (rows := leaves_of(node))
     }
     leaves = Leaves(roots.trust, nodes, recipients["leaves"])
     keys = (EncryptionKey(randomness.token_bytes(ENCRYPTION_KEY_BYTES)),)
@@ -56,11 +57,21 @@ def create(plan: ClusterPlan, folder: Path, identities: Identities, now: datetim
         public.dump(roots.trust),
     )
     made = (
-        f"made {len(AUTHORITIES) - bool(own)} authorities, a service account key, an encryption key and {len(LEAVES)} "
-        f"certificates for each control plane ({', '.join(nodes)}), sealed in {folder}"
+        f"made {len(AUTHORITIES) - bool(own)} authorities, a service account key, an encryption key and "
+        f"{_counted(plan)}, sealed in {folder}"
     )
     taken = (f"took over the authority in {folder.parent / own.certificate}",) if own else ()
     return Secrets(RootsDoor.opened_with(roots), leaves, data), (*taken, made)
+
+
+def _counted(plan: ClusterPlan) -> str:
+    """How many certificates who has."""
+    groups = (("control plane", plan.control_planes), ("machine of etcd", plan.etcd_machines))
+    return " and ".join(
+        f"{len(leaves_of(nodes[0]))} certificates for each {what} ({', '.join(node.name for node in nodes)})"
+        for what, nodes in groups
+        if nodes
+    )
 
 
 def named_recipients(plan: ClusterPlan, store: Store) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from kharden.pki.due import authority_notes, why_due
 from kharden.pki.issue import issue_leaf
 from kharden.pki.stores import read_store, store_path, stores_present, write_store
 from kharden.pki.supplied import check_unchanged
-from kharden.pki.tree import LEAVES, SUPER_ADMIN, SUPPLIED
+from kharden.pki.tree import SUPER_ADMIN, SUPPLIED, leaves_of
 from kharden.pki.written import dump_data, dump_leaves, dump_roots, load_data, load_leaves, load_roots
 from kharden.securefile import write_if_changed
 
@@ -111,9 +111,9 @@ def renew(plan: ClusterPlan, folder: Path, identities: Identities, now: datetime
 
 def _due(plan: ClusterPlan, leaves: Leaves, now: datetime) -> Due:
     due = {}
-    for node in plan.control_planes:
+    for node in plan.nodes:
         own = leaves.nodes.get(node.name, {})
-        for row in LEAVES:
+        for row in leaves_of(node):
             issuer = leaves.trust.authorities[row.issuer]
             reason = why_due(row, own.get(row.name), issuer, plan, node, now=now)
             if reason:
@@ -153,9 +153,10 @@ def _issued(
             row.name: issue_leaf(row, door.open().authorities[row.issuer], plan, node, now)
             if (node.name, row.name) in due
             else leaves.nodes[node.name][row.name]
-            for row in LEAVES
+            for row in rows
         }
-        for node in plan.control_planes
+        for node in plan.nodes
+        if (rows := leaves_of(node))
     }
 
 
@@ -169,4 +170,4 @@ def _issue_notes(due: Due) -> Iterator[str]:
 
 def _drop_notes(old: Leaves, new: Leaves) -> Iterator[str]:
     for node in sorted(set(old.nodes) - set(new.nodes)):
-        yield f"dropped the certificates of {node}: it is no control plane any more"
+        yield f"dropped the certificates of {node}: it is neither control plane nor member of etcd any more"

@@ -49,6 +49,7 @@ class LeafRow:
     Attributes:
         common_name: None: the name of the node.
         path: certificate and key below /etc/kubernetes/pki without suffix; None: they go into a kubeconfig.
+        member: it is a member of etcd's, wherever that runs; the others are a control plane's.
     """
 
     name: str
@@ -58,6 +59,7 @@ class LeafRow:
     organizations: tuple[str, ...] = ()
     sans: SanRule = no_sans
     path: str | None = None
+    member: bool = False
 
 
 AUTHORITIES = (
@@ -72,7 +74,7 @@ AUTHORITIES = (
 # proxy's or etcd's authority that signs for others too would let those in.
 SUPPLIED: AuthorityName = "ca"
 
-# One of each for every control plane: a stolen node's keys are that node's alone.
+# One of each for every control plane and every member of etcd: a stolen node's keys are that node's alone.
 LEAVES = (
     LeafRow("apiserver", "ca", "kube-apiserver", _SERVER, sans=api_server_sans, path="apiserver"),
     LeafRow(
@@ -81,14 +83,15 @@ LEAVES = (
     LeafRow("apiserver-etcd-client", "etcd-ca", "kube-apiserver-etcd-client", _CLIENT, path="apiserver-etcd-client"),
     LeafRow("front-proxy-client", "front-proxy-ca", "front-proxy-client", _CLIENT, path="front-proxy-client"),
     # etcd uses its serving certificate as a client too (https://github.com/etcd-io/etcd/issues/9785).
-    LeafRow("etcd-server", "etcd-ca", None, _SERVER + _CLIENT, sans=etcd_sans, path="etcd/server"),
-    LeafRow("etcd-peer", "etcd-ca", None, _SERVER + _CLIENT, sans=etcd_sans, path="etcd/peer"),
+    LeafRow("etcd-server", "etcd-ca", None, _SERVER + _CLIENT, sans=etcd_sans, path="etcd/server", member=True),
+    LeafRow("etcd-peer", "etcd-ca", None, _SERVER + _CLIENT, sans=etcd_sans, path="etcd/peer", member=True),
     LeafRow(
         "etcd-healthcheck-client",
         "etcd-ca",
         "kube-etcd-healthcheck-client",
         _CLIENT,
         path="etcd/healthcheck-client",
+        member=True,
     ),
     LeafRow("admin", "ca", "kubernetes-admin", _CLIENT, ("kubeadm:cluster-admins",)),
     LeafRow("controller-manager", "ca", "system:kube-controller-manager", _CLIENT),
@@ -97,3 +100,8 @@ LEAVES = (
 
 # Passes by RBAC altogether: one for the cluster, kept with the roots and on no node.
 SUPER_ADMIN = LeafRow("super-admin", "ca", "kubernetes-super-admin", _CLIENT, ("system:masters",))
+
+
+def leaves_of(node: NodePlan) -> tuple[LeafRow, ...]:
+    """Those that a node has of its own: a control plane, a member of etcd, or both in one."""
+    return tuple(row for row in LEAVES if (node.etcd if row.member else node.role == "control-plane"))

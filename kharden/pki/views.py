@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from kharden.pki.contents import AUTHORITY_KEY, SERVICE_ACCOUNT_KEY, Secrets
 from kharden.pki.material import EncryptionKey, KeyedCertificate, Redacted
-from kharden.pki.tree import AUTHORITIES, LEAVES
+from kharden.pki.tree import AUTHORITIES, leaves_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from kharden.plan.model import NodePlan
     from kharden.seal import Store
@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 __all__ = [
     "ControlPlaneSecrets",
     "EncryptionKey",
+    "EtcdSecrets",
     "KeyedCertificate",
     "SecretFile",
     "WorkerSecrets",
     "client_authorities",
     "for_control_plane",
+    "for_etcd",
     "for_node",
     "for_worker",
 ]
 
 CLIENT_AUTHORITIES = "client-ca.crt"
+# Where the certificate of etcd's authority lies, without suffix.
+ETCD_AUTHORITY = "etcd/ca"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,7 +62,7 @@ class SecretFile(Redacted):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ControlPlaneSecrets(Redacted):
-    """A control plane's share.
+    """A control plane's share. Where etcd has machines of its own, it has nothing of etcd's but a client certificate.
 
     Attributes:
         authority: the cluster authority's certificate, PEM.
@@ -90,9 +94,31 @@ class WorkerSecrets:
     authority: bytes
 
 
-def for_node(secrets: Secrets, node: NodePlan) -> ControlPlaneSecrets | WorkerSecrets:
+@dataclass(frozen=True, slots=True, repr=False)
+class EtcdSecrets(Redacted):
+    """The share of a machine of etcd's own: its member's certificates, and nothing of the cluster's.
+
+    Attributes:
+        files: everything below /etc/kubernetes/pki: no authority's key is among it.
+    """
+
+    files: tuple[SecretFile, ...]
+
+
+Share = ControlPlaneSecrets | WorkerSecrets | EtcdSecrets
+
+
+def for_node(secrets: Secrets, node: NodePlan) -> Share:
     """The share of `node`."""
-    return for_control_plane(secrets, node) if node.role == "control-plane" else for_worker(secrets)
+    if node.role == "control-plane":
+        return for_control_plane(secrets, node)
+    return for_etcd(secrets, node) if node.role == "etcd" else for_worker(secrets)
+
+
+def for_etcd(secrets: Secrets, node: NodePlan) -> EtcdSecrets:
+    """The share of a machine of etcd's own; `node` must be one of the plan that the secrets were loaded for."""
+    authority = _file(f"{ETCD_AUTHORITY}.crt", secrets.leaves.trust.authorities["etcd-ca"], None)
+    return EtcdSecrets((authority, *_leaf_files(secrets, node)))
 
 
 def for_worker(secrets: Secrets) -> WorkerSecrets:
@@ -106,7 +132,7 @@ def for_control_plane(secrets: Secrets, node: NodePlan) -> ControlPlaneSecrets:
     return ControlPlaneSecrets(
         authority=secrets.authority,
         client_authorities=client_authorities(secrets),
-        files=(*_root_files(secrets), *_leaf_files(leaves)),
+        files=(*_root_files(secrets), *_leaf_files(secrets, node)),
         admin=leaves["admin"],
         controller_manager=leaves["controller-manager"],
         scheduler=leaves["scheduler"],
@@ -138,8 +164,9 @@ def _root_files(secrets: Secrets) -> Iterator[SecretFile]:
     )
 
 
-def _leaf_files(leaves: Mapping[str, KeyedCertificate]) -> Iterator[SecretFile]:
-    for row in LEAVES:
+def _leaf_files(secrets: Secrets, node: NodePlan) -> Iterator[SecretFile]:
+    leaves = secrets.leaves.nodes[node.name]
+    for row in leaves_of(node):
         if row.path:
             yield _file(f"{row.path}.crt", leaves[row.name].certificate, None)
             yield _file(f"{row.path}.key", leaves[row.name].key, "leaves")

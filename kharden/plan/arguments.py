@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kharden.plan.endpoints import bracketed, etcd_loopback, etcd_url
+from kharden.plan.firewall import ETCD_CLIENT_PORT, ETCD_PEER_PORT
 from kharden.plan.model import Argument
 from kharden.spec.network_rules import NODE_MASK
 
 if TYPE_CHECKING:
-    from kharden.plan.model import ClusterPlan
+    from kharden.plan.model import ClusterPlan, NodePlan
     from kharden.versions.gates import Component
 
 API_FOLDER = "/etc/kharden/api"
 AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
 CLIENT_CA = "/etc/kubernetes/pki/client-ca.crt"
+ETCD_DATA = "/var/lib/etcd"
+# As etcd itself sees it, in its pod or its service: copies that it alone can read lie there then.
+ETCD_PKI = "/etc/kubernetes/pki/etcd"
+_ETCD_METRICS_PORT = 2381
 _TLS_MINIMUM = "VersionTLS12"
 
 
@@ -93,6 +99,35 @@ def etcd(plan: ClusterPlan) -> tuple[Argument, ...]:
         # Their defaults, said aloud (STIG V-242379 and V-242380).
         Argument("auto-tls", "false", ("etcd-self-made-certificates-off",)),
         Argument("peer-auto-tls", "false", ("etcd-self-made-certificates-off",)),
+    )
+
+
+def etcd_alone(plan: ClusterPlan, node: NodePlan) -> tuple[Argument, ...]:
+    """All flags of a member on a machine of its own: what kubeadm would give it (its phases/etcd/local.go), and ours.
+
+    Who the other members are it isn't told here: once it has data it knows, and at its first start apply says it.
+    """
+    loopback = bracketed(etcd_loopback(node))
+    return (
+        Argument("name", node.name),
+        Argument("data-dir", ETCD_DATA),
+        Argument("listen-client-urls", f"https://{loopback}:{ETCD_CLIENT_PORT},{etcd_url(node, ETCD_CLIENT_PORT)}"),
+        Argument("advertise-client-urls", etcd_url(node, ETCD_CLIENT_PORT)),
+        Argument("listen-peer-urls", etcd_url(node, ETCD_PEER_PORT)),
+        Argument("initial-advertise-peer-urls", etcd_url(node, ETCD_PEER_PORT)),
+        Argument("listen-metrics-urls", f"http://{loopback}:{_ETCD_METRICS_PORT}"),
+        Argument("cert-file", f"{ETCD_PKI}/server.crt", ("etcd-serving-certificate",)),
+        Argument("key-file", f"{ETCD_PKI}/server.key", ("etcd-serving-certificate",)),
+        Argument("trusted-ca-file", f"{ETCD_PKI}/ca.crt", ("etcd-client-certificates",)),
+        Argument("client-cert-auth", "true", ("etcd-client-certificates",)),
+        Argument("peer-cert-file", f"{ETCD_PKI}/peer.crt", ("etcd-peer-certificates",)),
+        Argument("peer-key-file", f"{ETCD_PKI}/peer.key", ("etcd-peer-certificates",)),
+        Argument("peer-trusted-ca-file", f"{ETCD_PKI}/ca.crt", ("etcd-peer-client-certificates",)),
+        Argument("peer-client-cert-auth", "true", ("etcd-peer-client-certificates",)),
+        Argument("snapshot-count", "10000"),
+        Argument("feature-gates", "InitialCorruptCheck=true"),
+        Argument("watch-progress-notify-interval", "5s"),
+        *etcd(plan),
     )
 
 

@@ -43,14 +43,19 @@ def make(cluster: Cluster, spec_digest: str, lab: LabFacts | None) -> ClusterPla
     """
     spec = cluster.spec
     routed = spec.network.plugin == "routed"
-    ranges = {node.name: _pod_ranges(spec, node) if routed else () for node in spec.nodes}
+    ranges = {node.name: _pod_ranges(spec, node) if routed and node.role != "etcd" else () for node in spec.nodes}
     _refuse_shared_ranges(ranges)
     first = next(node.name for node in spec.nodes if node.role == "control-plane")
     # The families of both are in one order. Made once: each node has almost all of them.
     routes = {
         node.name: tuple(starmap(Route, zip(ranges[node.name], _addresses(node), strict=False))) for node in spec.nodes
     }
-    nodes = tuple(_node(node, first=node.name == first, ranges=ranges, routes=routes, lab=lab) for node in spec.nodes)
+    # Who has a member of etcd.
+    member = "etcd" if any(node.role == "etcd" for node in spec.nodes) else "control-plane"
+    nodes = tuple(
+        _node(node, first=node.name == first, etcd=node.role == member, ranges=ranges, routes=routes, lab=lab)
+        for node in spec.nodes
+    )
     return ClusterPlan(
         name=cluster.metadata.name,
         spec_digest=spec_digest,
@@ -102,10 +107,11 @@ def _network(network: NetworkSection) -> NetworkPlan:
     return NetworkPlan(network.plugin, manifest, ports)
 
 
-def _node(
+def _node(  # noqa: PLR0913  # what of the whole cluster a node's plan depends on
     node: Node,
     *,
     first: bool,
+    etcd: bool,
     ranges: dict[str, tuple[IPNetwork, ...]],
     routes: dict[str, tuple[Route, ...]],
     lab: LabFacts | None,
@@ -118,8 +124,12 @@ def _node(
         first=first,
         ssh=_ssh(node.name, node.ssh, lab, node.ssh.jump_host),
         pod_ranges=ranges[node.name],
-        routes=tuple(route for name, own in routes.items() if name != node.name for route in own),
+        # A machine without pods needs no way to others'.
+        routes=tuple(
+            route for name, own in routes.items() if name != node.name and node.role != "etcd" for route in own
+        ),
         runtime=_runtime(lab),
+        etcd=etcd,
         labels=marks.labels(node),
         taints=marks.taints(node),
     )

@@ -46,6 +46,11 @@ def etcd_sans(plan: ClusterPlan, node: NodePlan) -> Sans:  # noqa: ARG001  # eve
     return Sans((node.name, "localhost"), (node.address, ip_address("127.0.0.1"), ip_address("::1")))
 
 
+def etcd_url(node: NodePlan, port: int) -> str:
+    """Where a member is reached by others: it listens on the first of its addresses alone."""
+    return f"https://{bracketed(node.address)}:{port}"
+
+
 def etcd_loopback(node: NodePlan) -> IPAddress:
     """Where a member listens for its own machine: of the family of the address that it has for others (kubeadm)."""
     return ip_address("::1" if node.address.version == 6 else "127.0.0.1")  # noqa: PLR2004  # IP version 6

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 Family = Literal[4, 6]
 Protocol = Literal["tcp", "udp", "sctp"]
-# Where a connection may come from: the cluster's nodes, its control planes, its pods, or a list of spec.access.
-Place = Literal["nodes", "control-planes", "pods", "api", "ssh", "node-ports"]
+# Where a connection may come from: the cluster's nodes, its control planes, machines of etcd's own, its pods, or a list
+# of spec.access. A machine of etcd is no node: what nodes are let in to isn't for it.
+Place = Literal["nodes", "control-planes", "etcd", "pods", "api", "ssh", "node-ports"]
 
-PLACES: tuple[Place, ...] = ("nodes", "control-planes", "pods", "api", "ssh", "node-ports")
+PLACES: tuple[Place, ...] = ("nodes", "control-planes", "etcd", "pods", "api", "ssh", "node-ports")
 FAMILIES: tuple[Family, ...] = (4, 6)
 KUBELET_PORT = 10250
 ETCD_CLIENT_PORT = 2379
@@ -52,8 +53,11 @@ class Opening:
 
 def openings(plan: ClusterPlan, node: NodePlan) -> tuple[Opening, ...]:
     """The ports of a node; pods are let in only where they are named."""
+    sshd = Opening(node.ssh.port, ("ssh",), "sshd, for people and for kharden")
+    if node.role == "etcd":
+        return (sshd, *_etcd(("control-planes", "etcd"), ("etcd",)))
     common = (
-        Opening(node.ssh.port, ("ssh",), "sshd, for people and for kharden"),
+        sshd,
         # Not from pods: what collects metrics in one needs a port of spec.network.ports.
         Opening(KUBELET_PORT, ("control-planes",), "the API servers ask the kubelet for logs, exec and metrics"),
     )
@@ -65,16 +69,24 @@ def openings(plan: ClusterPlan, node: NodePlan) -> tuple[Opening, ...]:
         *foreign,
         # A pod's way to the API's service address ends here, with the pod's own address.
         Opening(API_PORT, ("nodes", "pods", "api"), "the API: kubelets, balancers, pods, and spec.access.api"),
-        Opening(ETCD_CLIENT_PORT, ("control-planes",), "etcd's clients: a control plane that joins adds its member"),
-        Opening(ETCD_PEER_PORT, ("control-planes",), "etcd's members among themselves"),
+        *(_etcd(("control-planes",), ("control-planes",)) if node.etcd else ()),
+    )
+
+
+def _etcd(clients: tuple[Place, ...], peers: tuple[Place, ...]) -> tuple[Opening, ...]:
+    """Ports of a member. Members are clients of each other: one that joins or restarts asks how the others are."""
+    return (
+        Opening(ETCD_CLIENT_PORT, clients, "etcd's clients: API servers, and members that ask how the others are"),
+        Opening(ETCD_PEER_PORT, peers, "etcd's members among themselves"),
     )
 
 
 def members(plan: ClusterPlan, place: Place) -> tuple[IPNetwork, ...]:
     """The addresses of a place, of both families, without what other ranges of it hold."""
     networks: dict[Place, Iterable[IPNetwork]] = {
-        "nodes": (_alone(address) for node in plan.nodes for address in node.addresses),
+        "nodes": (_alone(address) for node in plan.kubelets for address in node.addresses),
         "control-planes": (_alone(address) for node in plan.control_planes for address in node.addresses),
+        "etcd": (_alone(address) for node in plan.etcd_machines for address in node.addresses),
         "pods": plan.pod_cidrs,
         "api": plan.access.api,
         "ssh": plan.access.ssh,

@@ -88,6 +88,8 @@ def _block(network: IPNetwork, flow: Flow) -> Block:
 
 def labels(node: Node) -> tuple[tuple[str, str], ...]:
     """All labels that kharden sets on a node: its role, its zone, and those of the specification."""
+    if node.role == "etcd":
+        return ()  # no node of Kubernetes
     zone = {ZONE: node.zone} if node.zone else {}
     return tuple(sorted(({f"{_ROLE}/{node.role}": ""} | zone | node.labels).items()))
 

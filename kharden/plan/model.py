@@ -13,11 +13,12 @@ from kharden.versions.gates import known_to
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kharden.controls.model import Duty
     from kharden.plan.policy import AdmissionPlan, AuditPlan, EncryptionPlan, KubeletPlan
     from kharden.spec.presets import Preset
     from kharden.versions.gates import Component
 
-Role = Literal["control-plane", "worker"]
+Role = Literal["control-plane", "worker", "etcd"]
 Architecture = Literal["amd64", "arm64"]
 
 
@@ -86,6 +87,7 @@ class NodePlan:
         addresses: one of each family of the cluster, in the order of its ranges: other nodes and the API server use the
             first one.
         first: the control plane on which the cluster is initialised.
+        etcd: a member of etcd runs on it: on control planes, or on machines that do nothing else.
         pod_ranges: the addresses of its pods, one range for each family; none where another hands them out.
         routes: to the other nodes' pods.
         labels: those that kharden sets in the cluster; others set their own.
@@ -101,8 +103,19 @@ class NodePlan:
     pod_ranges: tuple[IPNetwork, ...]
     routes: tuple[Route, ...]
     runtime: RuntimePlan
+    etcd: bool
     labels: tuple[tuple[str, str], ...] = ()
     taints: tuple[TaintPlan, ...] = ()
+
+    @property
+    def duties(self) -> tuple[Duty, ...]:
+        """What controls go by: its role, and its member of etcd."""
+        return (self.role, "etcd-member") if self.etcd else (self.role,)
+
+    @property
+    def kubelet(self) -> bool:
+        """Whether it is a node of Kubernetes, with a kubelet and pods."""
+        return self.role != "etcd"
 
     @property
     def address(self) -> IPAddress:
@@ -223,6 +236,7 @@ class ClusterPlan:
         endpoint: host:port of the API for every host component, the balancer on each node itself.
         dns_address: the service address of the cluster's DNS (the tenth of the first service range, as kubeadm has it).
         preset: what the cluster is measured by.
+        nodes: every machine of the cluster, also those that are no nodes of Kubernetes.
         tls_suites: cipher suites by Go's names, fitting the keys that kharden makes; TLS 1.3 ignores them.
         kubelet_tls_suites: those that fit the keys that kubelets make.
         self_signed_tls_suites: those of components that make a certificate of their own at each start.
@@ -285,6 +299,21 @@ class ClusterPlan:
     def control_planes(self) -> tuple[NodePlan, ...]:
         """The control planes, the first one first."""
         return tuple(node for node in self.nodes if node.role == "control-plane")
+
+    @property
+    def members(self) -> tuple[NodePlan, ...]:
+        """Those with a member of etcd."""
+        return tuple(node for node in self.nodes if node.etcd)
+
+    @property
+    def etcd_machines(self) -> tuple[NodePlan, ...]:
+        """Those with a member of etcd and nothing else; none where each control plane has one."""
+        return tuple(node for node in self.nodes if node.role == "etcd")
+
+    @property
+    def kubelets(self) -> tuple[NodePlan, ...]:
+        """The nodes of Kubernetes: control planes and workers."""
+        return tuple(node for node in self.nodes if node.kubelet)
 
     @property
     def machines(self) -> tuple[NodePlan | JumpHostPlan, ...]:

@@ -1,4 +1,4 @@
-"""Files of a control plane: what the API server reads, etcd's own keys, kubeconfigs, kubeadm's first configuration."""
+"""Files of a control plane: what the API server reads, keys and certificates, kubeconfigs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ from kharden.render.artefact import Artefact
 from kharden.render.text import render
 
 if TYPE_CHECKING:
-    from kharden.pki.views import ControlPlaneSecrets, EncryptionKey, KeyedCertificate
+    from kharden.pki.views import ControlPlaneSecrets, EncryptionKey, KeyedCertificate, SecretFile
     from kharden.plan.model import ClusterPlan, NodePlan
 
-# A system user's number that Debian's own range for them holds (100 to 999) and that no package of Debian claims.
-ETCD_UID = 979
-# By number: files are placed before the user has been made from sysusers.d.
-ETCD_OWNER = str(ETCD_UID)
-ETCD_PKI = "/etc/kharden/etcd"
 _API = "static-pod/kube-apiserver"
 
 
@@ -70,9 +65,9 @@ def _encryption(plan: ClusterPlan, keys: tuple[EncryptionKey, ...]) -> Artefact:
     return Artefact(path, render(path[1:], values), mode=0o600, store="data", controls=("etcd-encryption-at-rest",))
 
 
-def pki_files(secrets: ControlPlaneSecrets) -> tuple[Artefact, ...]:
-    """/etc/kubernetes/pki, and etcd's copies of what it reads."""
-    files = [
+def pki_files(files: tuple[SecretFile, ...]) -> tuple[Artefact, ...]:
+    """/etc/kubernetes/pki: certificates that everybody may read, keys that root alone may."""
+    return tuple(
         Artefact(
             f"/etc/kubernetes/pki/{file.path}",
             file,
@@ -81,23 +76,8 @@ def pki_files(secrets: ControlPlaneSecrets) -> tuple[Artefact, ...]:
             restarts=_reader(file.path),
             controls=("pki-keys-mode",) if file.store else ("pki-certificates-mode",),
         )
-        for file in secrets.files
-    ]
-    copies = [
-        Artefact(
-            f"{ETCD_PKI}/{file.path.removeprefix('etcd/')}",
-            file,
-            mode=0o400,
-            owner=ETCD_OWNER,
-            group=ETCD_OWNER,
-            store=file.store,
-            restarts=("static-pod/etcd",),
-            controls=("etcd-own-user",),
-        )
-        for file in secrets.files
-        if file.path.startswith("etcd/")
-    ]
-    return (*files, *copies)
+        for file in files
+    )
 
 
 def _reader(path: str) -> tuple[str, ...]:

@@ -34,11 +34,11 @@ class Places:
     """Every place's addresses, gathered once: each node's rules have them all, and there may be thousands of nodes.
 
     Attributes:
-        ranges: variables of the rules and what is in them.
+        ranges: variables of the rules and what is in them, of each place.
         families: those of which a place has an address.
     """
 
-    ranges: Rows
+    ranges: Mapping[Place, Rows]
     families: Mapping[Place, tuple[Family, ...]]
 
 
@@ -46,7 +46,7 @@ def places_of(plan: ClusterPlan) -> Places:
     """What the rules of all nodes have in common."""
     networks = {place: members(plan, place) for place in PLACES}
     return Places(
-        ranges=[row for place, listed in networks.items() for row in _ranges(_variable(place), listed)],
+        ranges={place: list(_ranges(_variable(place), listed)) for place, listed in networks.items()},
         families={
             place: tuple(family for family in FAMILIES if of_family(listed, family))
             for place, listed in networks.items()
@@ -71,10 +71,12 @@ def _values(plan: ClusterPlan, node: NodePlan, places: Places) -> dict[str, obje
     own = openings(plan, node)
     pods = _named(places, ("pods",))
     own_families = {network.version for network in node.pod_ranges}
-    foreign = [family for family in FAMILIES if plan.network.routed and family not in own_families]
+    # Where there are no pods nothing is translated, and nothing passes through.
+    routed = plan.network.routed and node.kubelet
+    foreign = [family for family in FAMILIES if routed and family not in own_families]
     return {
         "ranges": [
-            *places.ranges,
+            *(row for place in _asked_for(node, own) for row in places.ranges[place]),
             *_ranges("own_pods", node.pod_ranges),
             *_ranges("metadata", [ip_network(address) for address in METADATA_ADDRESSES]),
         ],
@@ -84,7 +86,8 @@ def _values(plan: ClusterPlan, node: NodePlan, places: Places) -> dict[str, obje
             if family in own_families
         ],
         "foreign_families": [{"interface": POD_INTERFACE, "protocol": _PROTOCOLS[family]} for family in foreign],
-        "translated": _named(places, _TRANSLATED),
+        "translated": _named(places, _TRANSLATED) if node.kubelet else [],
+        "forwards": node.kubelet,
         "own_ports": _ports(own),
         "from_pods": list(_rules(places, own, ("pods",))),
         "from_elsewhere": list(_rules(places, own, tuple(place for place in PLACES if place != "pods"))),
@@ -96,6 +99,12 @@ def _values(plan: ClusterPlan, node: NodePlan, places: Places) -> dict[str, obje
             if nodes["family"] == each["family"]
         ],
     }
+
+
+def _asked_for(node: NodePlan, own: tuple[Opening, ...]) -> Iterator[Place]:
+    """A machine without pods asks for no others than its ports are open to, and for pods, to drop them."""
+    named = {"pods", *(place for opening in own for place in opening.places)}
+    yield from (place for place in PLACES if node.kubelet or place in named)
 
 
 def _ranges(name: str, networks: Iterable[IPNetwork]) -> Iterator[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Files that every node has: kernel settings, the runtime, the pods' network and the local balancer."""
+"""Files of machines: kernel settings and access of every one; a runtime, a network and a balancer of nodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kharden.plan.endpoints import API_PORT, bracketed
 from kharden.render.artefact import Artefact
-from kharden.render.control_plane import ETCD_UID
+from kharden.render.etcd import ETCD_UID
 from kharden.render.firewall import firewall_files
 from kharden.render.text import render
 
@@ -21,10 +21,8 @@ _BALANCER_CA = "/etc/haproxy/kubernetes-ca.crt"
 _ROUTE_PROTOCOL = 107
 
 
-def host_files(
-    plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image: str, places: Places
-) -> tuple[Artefact, ...]:
-    """Everything of a node that doesn't depend on its role, in the order of its dependencies."""
+def machine_files(plan: ClusterPlan, node: NodePlan, places: Places) -> tuple[Artefact, ...]:
+    """What every machine has, in the order of its dependencies."""
     return (
         *_kernel(plan, node),
         *firewall_files(plan, node, places),
@@ -32,6 +30,12 @@ def host_files(
         _journal(),
         _file("etc/sysusers.d/kharden.conf", {"etcd_uid": ETCD_UID}, restarts=("kharden-users.service",)),
         _file("etc/systemd/system/kharden-users.service", {}, restarts=("daemon-reload", "kharden-users.service")),
+    )
+
+
+def node_files(plan: ClusterPlan, node: NodePlan, authority: bytes, pause_image: str) -> tuple[Artefact, ...]:
+    """What every node of Kubernetes has besides, in the order of its dependencies."""
+    return (
         *_runtime(node, pause_image),
         *(_network(node) if plan.network.routed else ()),
         *_balancer(plan, authority),
@@ -44,8 +48,13 @@ def _file(path: str, values: dict[str, object], *, mode: int = 0o644, restarts: 
 
 
 def _kernel(plan: ClusterPlan, node: NodePlan) -> tuple[Artefact, ...]:
-    own = node.runtime.kernel_settings
-    values: dict[str, object] = {"kernel_settings": own, "ipv6": _has_ipv6(plan.pod_cidrs)}
+    # What the kubelet insists on is a kubelet's; a machine without pods forwards nothing, and needs no module for it.
+    own = node.runtime.kernel_settings and node.kubelet
+    values: dict[str, object] = {
+        "pods": node.kubelet,
+        "kernel_settings": own,
+        "ipv6": _has_ipv6(plan.pod_cidrs),
+    }
     sysctls = _file("etc/sysctl.d/90-kharden.conf", values, restarts=("sysctl",))
     if not own:
         return (sysctls,)

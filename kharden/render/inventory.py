@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from kharden.plan.endpoints import API_PORT, bracketed
+from kharden.plan.endpoints import API_PORT, bracketed, etcd_url
 from kharden.plan.firewall import ETCD_CLIENT_PORT, ETCD_PEER_PORT, KUBELET_PORT, members
 from kharden.render.kubeadm import PATCHES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kharden.plan.model import ClusterPlan, NodePlan
     from kharden.render.artefact import NodeFiles
 
@@ -35,6 +37,8 @@ _PROGRAMS = {
     "systemd-sysusers": "systemd",
     "unshare": "util-linux",
 }
+# Those of them that a machine of etcd's own needs.
+_FOR_ETCD = ("ip", "modprobe", "mount", "nft", "sshd", "sysctl", "systemctl", "systemd-sysusers")
 # Without which there are no containers; modules are loaded later, with a line of their own where one is missing.
 _KERNEL = (
     "filesystem:overlay",
@@ -61,24 +65,27 @@ _Dumper.add_representer(_Unsafe, lambda dumper, value: dumper.represent_scalar("
 
 
 def inventory(plan: ClusterPlan, nodes: tuple[NodeFiles, ...], manifests: tuple[str, ...]) -> bytes:
-    """hosts.yaml: groups control_planes, first_control_plane and workers; each host's variables begin with kharden_."""
+    """hosts.yaml: a group for each role and for what apply does first; each host's variables begin with kharden_."""
     files = {node.node: node for node in nodes}
     hosts = {node.name: _variables(plan, node, files[node.name]) for node in plan.nodes}
     groups = {
         "control_planes": [node.name for node in plan.control_planes],
         "first_control_plane": [node.name for node in plan.control_planes if node.first],
         "workers": [node.name for node in plan.workers],
+        "etcd_machines": [node.name for node in plan.etcd_machines],
     }
     value = {
         "all": {
             "hosts": hosts,
             "children": {group: {"hosts": {name: {} for name in names}} for group, names in groups.items()},
             "vars": {
+                "kharden_cluster_name": plan.name,
                 "kharden_manifests": list(manifests),
                 "kharden_network_routed": plan.network.routed,
                 "kharden_network_brought": plan.network.brought,
                 "kharden_peers": [_peer(node) for node in plan.control_planes],
-                "kharden_serving": [_serving(node) for node in plan.nodes],
+                "kharden_members": [_member(node) for node in plan.etcd_machines],
+                "kharden_serving": [_serving(node) for node in plan.kubelets],
             },
         }
     }
@@ -108,45 +115,50 @@ def _variables(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[str,
 def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[str, Any]:
     """What a machine must be like before anything is done to it."""
     control_plane = node.role == "control-plane"
-    ports = [
-        {"port": plan.endpoint_port, "programs": ["haproxy"]},
-        {"port": KUBELET_PORT, "programs": ["kubelet"]},
-    ]
-    if control_plane:
-        ports += [
-            {"port": API_PORT, "programs": ["kube-apiserver"]},
-            {"port": ETCD_CLIENT_PORT, "programs": ["etcd"]},
-            {"port": ETCD_PEER_PORT, "programs": ["etcd"]},
-        ]
     return {
         "addresses": [str(address) for address in node.addresses],
-        "forwards_ipv6": any(network.version == 6 for network in plan.pod_cidrs),  # noqa: PLR2004  # IP version 6
+        "forwards_ipv6": node.kubelet and any(network.version == 6 for network in plan.pod_cidrs),  # noqa: PLR2004  # IP version 6
         "architecture": node.architecture,
         # kubeadm's own least for a control plane; a worker runs with less.
         "memory_mib": 1700 if control_plane else 900,
         "cpus": 2 if control_plane else 1,
-        "disk_mib": _room(plan, control_plane=control_plane),
-        "ports": ports,
-        "programs": _PROGRAMS,
+        "disk_mib": _room(plan, node),
+        "ports": [{"port": port, "programs": [program]} for port, program in _ports(plan, node)],
+        "programs": _PROGRAMS if node.kubelet else {name: _PROGRAMS[name] for name in _FOR_ETCD},
         "swap_allowed": False,
-        "kernel_features": list(_KERNEL),
+        "kernel_features": list(_KERNEL) if node.kubelet else [],
         "cgroup_version": [node.runtime.cgroup_version],
         "distribution": [{"id": "debian", "versions": ["12", "13"]}],
         "ssh": {"port": node.ssh.port, "sources": [str(network) for network in members(plan, "ssh")]},
         "authorities": _authorities(files),
+        **({"local_etcd": node.etcd} if control_plane else {}),
     }
 
 
-def _room(plan: ClusterPlan, *, control_plane: bool) -> dict[str, int]:
+def _room(plan: ClusterPlan, node: NodePlan) -> dict[str, int]:
     """MiB that must be free for what is placed and written; an API server that can't write its audit log fails."""
-    room = {"/var/lib": 4000, "/etc": 16, "/usr/local/bin": 16, "/opt/cni/bin": 16, "/run": 16}
-    return room | ({"/var/log/kubernetes/audit": plan.audit.max_size_mb} if control_plane else {})
+    room = {"/var/lib": 4000, "/etc": 16, "/usr/local/bin": 16, "/run": 16}
+    if node.kubelet:
+        room |= {"/opt/cni/bin": 16}
+    return room | ({"/var/log/kubernetes/audit": plan.audit.max_size_mb} if node.role == "control-plane" else {})
+
+
+def _ports(plan: ClusterPlan, node: NodePlan) -> Iterator[tuple[int, str]]:
+    """Which ports a machine's programs will have."""
+    if node.kubelet:
+        yield plan.endpoint_port, "haproxy"
+        yield KUBELET_PORT, "kubelet"
+    if node.role == "control-plane":
+        yield API_PORT, "kube-apiserver"
+    if node.etcd:
+        yield ETCD_CLIENT_PORT, "etcd"
+        yield ETCD_PEER_PORT, "etcd"
 
 
 def _authorities(files: NodeFiles) -> dict[str, str]:
     """CA files that tell whose a node is. etcd's counts too: the cluster's may be the user's, and so in new stores."""
     content = {file.path: file.content for file in files.files if not file.sensitive}
-    places = {_CLUSTER_CA: content["/etc/haproxy/kubernetes-ca.crt"], _ETCD_CA: content.get(_ETCD_CA)}
+    places = {_CLUSTER_CA: content.get("/etc/haproxy/kubernetes-ca.crt"), _ETCD_CA: content.get(_ETCD_CA)}
     return {path: hashlib.sha256(pem).hexdigest() for path, pem in places.items() if pem is not None}
 
 
@@ -156,10 +168,18 @@ def _serving(node: NodePlan) -> dict[str, Any]:
 
 
 def _peer(node: NodePlan) -> dict[str, str]:
-    """A control plane as the others reach it: its member of etcd, for other members and for clients, and its API."""
-    host = f"https://{bracketed(node.address)}"
-    ports = {"peer": ETCD_PEER_PORT, "client": ETCD_CLIENT_PORT, "api": API_PORT}
-    return {"name": node.name} | {name: f"{host}:{port}" for name, port in ports.items()}
+    """A control plane as the others reach it: its API, and its member of etcd where it has one."""
+    own = _member(node) if node.etcd else {"name": node.name}
+    return own | {"api": f"https://{bracketed(node.address)}:{API_PORT}"}
+
+
+def _member(node: NodePlan) -> dict[str, str]:
+    """A member of etcd as other members and clients reach it."""
+    return {
+        "name": node.name,
+        "peer": etcd_url(node, ETCD_PEER_PORT),
+        "client": etcd_url(node, ETCD_CLIENT_PORT),
+    }
 
 
 def _marked(value: object) -> object:

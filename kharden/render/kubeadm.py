@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kharden.plan import arguments
-from kharden.plan.endpoints import DNS_DOMAIN
+from kharden.plan.endpoints import DNS_DOMAIN, etcd_url
+from kharden.plan.firewall import ETCD_CLIENT_PORT
 from kharden.plan.objects import CONTROL_PLANE_TAINT
 from kharden.render.artefact import Artefact
-from kharden.render.control_plane import ETCD_PKI, ETCD_UID
+from kharden.render.etcd import ETCD_PKI, ETCD_UID
 from kharden.render.text import render
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def kubeadm_files(
         repositories: of every image that is brought to nodes, without tags.
     """
     files = [_init(plan, node, tags, repositories)]
-    if node.role == "control-plane":
+    if node.etcd:
         files.append(_etcd_patch())
     if not node.first or len(plan.control_planes) > 1:
         path = f"{_FOLDER}/join.yaml"
@@ -74,6 +75,11 @@ def _init(plan: ClusterPlan, node: NodePlan, tags: dict[str, str], repositories:
         "pod_subnet": ",".join(map(str, plan.pod_cidrs)),
         "service_subnet": ",".join(map(str, plan.service_cidrs)),
         "dns_tag": tags["coredns"],
+        # The members of machines of their own; none: each control plane has one.
+        "etcd_endpoints": [etcd_url(one, ETCD_CLIENT_PORT) for one in plan.etcd_machines],
+        "etcd_authority": f"{arguments.ETCD_PKI}/ca.crt",
+        "etcd_certificate": "/etc/kubernetes/pki/apiserver-etcd-client.crt",
+        "etcd_key": "/etc/kubernetes/pki/apiserver-etcd-client.key",
         "etcd_tag": tags["etcd"],
         "etcd_arguments": _as_extra_args(arguments.etcd(plan)),
         "api_server_arguments": _as_extra_args(arguments.api_server(plan)),

@@ -50,7 +50,7 @@ def cluster_manifests(plan: ClusterPlan) -> tuple[Manifest, ...]:
                 _head("LimitRange", one, OBJECT_NAME) | _limits(one.limits) for one in plan.namespaces if one.limits
             ],
         },
-        "nodes.yaml": {"nodes": [_marked(node) for node in plan.nodes], "taints_record": TAINTS_RECORD},
+        "nodes.yaml": {"nodes": [_marked(node) for node in plan.kubelets], "taints_record": TAINTS_RECORD},
     }
     return tuple(Manifest(name, render(f"cluster/{name}", own | values)) for name, values in files.items())
 

@@ -14,9 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from kharden.controls.model import Duty
     from kharden.plan.model import ClusterPlan
     from kharden.report.model import Verdict
     from kharden.spec.policy import Waiver
+
+
+_DUTIES: dict[Duty, str] = {
+    "control-plane": "a control plane",
+    "worker": "a worker",
+    "etcd": "a machine of etcd's own: each control plane has a member, and is judged for it",
+    "etcd-member": "a member of etcd",
+}
 
 
 def judge(
@@ -55,11 +64,13 @@ def judge(
 def _judgement(
     plan: ClusterPlan, control: Control, seen: list[Observation], waivers: Sequence[Waiver], now: datetime
 ) -> Judgement:
-    nodes = [node.name for node in plan.nodes if node.role in control.roles]
+    nodes = [node.name for node in plan.nodes if control.concerns(node.duties)]
     reason = _beyond_judging(plan, control, nodes)
     if reason is not None:
         verdict, why = reason
-        told = tuple(Observation(control.id, node, "plan", control.title, why, now, None) for node in nodes)
+        # Where it concerns nobody, those say so that one would look for it on.
+        named = nodes or [node.name for node in plan.members]
+        told = tuple(Observation(control.id, node, "plan", control.title, why, now, None) for node in named)
         return Judgement(control, verdict, None, told)
     # A look at the live node only confirms the collector: alone it is a part of what the control asks for.
     silent = set(nodes) - {observation.node for observation in seen if observation.source != "live"}
@@ -78,14 +89,14 @@ def _judgement(
 
 def _beyond_judging(plan: ClusterPlan, control: Control, nodes: list[str]) -> tuple[Verdict, str] | None:
     if not nodes:
-        return "not-applicable", f"no node is a {control.roles[0]}"
+        return "not-applicable", f"no node is {_DUTIES[control.duties[0]]}"
     if plan.lab and control.id in NOT_APPLICABLE:
         return "not-applicable", NOT_APPLICABLE[control.id]
     if control.needs_namespaces and not any(namespace.given for namespace in plan.namespaces):
         return "not-applicable", "cluster.yaml lists no namespace"
     if plan.network.plugin not in control.networks:
         return "not-applicable", f"spec.network.plugin is {plan.network.plugin}, so this is the plugin's own"
-    return None if control.checks else ("manual", "a person has to judge this")
+    return None if control.all_checks else ("manual", "a person has to judge this")
 
 
 def _verdict(evidence: list[Observation]) -> Verdict:

@@ -66,16 +66,19 @@ class Node(Section):
     """Under which the other nodes reach it; inside the first of the nodeCIDRs."""
     second_address: Address | None = None
     """Its address of the other family, inside the second of the nodeCIDRs; every node has one where there are two."""
-    role: Literal["control-plane", "worker"]
-    """What it does. The number of control planes is odd, so that losing one leaves a majority."""
+    role: Literal["control-plane", "worker", "etcd"]
+    """What it does. `etcd`: a member of etcd runs on it and nothing else, neither kubelet nor pods; where one node has
+    this role, control planes have no etcd of their own. The number of machines with etcd is odd, so that losing one of
+    them leaves a majority. A cluster keeps the place that it began with."""
     architecture: Literal["amd64", "arm64"] = "amd64"
     """Of its processor: which programs and images it gets."""
     zone: Zone | None = None
     """What fails together with it: a data centre, a room (the label topology.kubernetes.io/zone)."""
     labels: dict[LabelKey, LabelValue] = Field(default={})
-    """Its labels in the cluster, besides those that Kubernetes and kharden set."""
+    """Its labels in the cluster, besides those that Kubernetes and kharden set. A machine of role `etcd` has none."""
     taints: tuple[Taint, ...] = ()
-    """What keeps pods away from it; control planes have node-role.kubernetes.io/control-plane:NoSchedule besides."""
+    """What keeps pods away from it; control planes have node-role.kubernetes.io/control-plane:NoSchedule besides. A
+    machine of role `etcd` has none."""
     ssh: Ssh = Ssh()
     """How it is reached."""
 

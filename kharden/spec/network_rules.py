@@ -84,16 +84,17 @@ def ranges_are_usable(cluster: Cluster) -> Iterator[Finding]:
 
 
 def every_node_has_pods(cluster: Cluster) -> Iterator[Finding]:
-    """Each node gets its own part of every pod range."""
+    """Each node that runs pods gets its own part of every pod range."""
+    count = sum(node.role != "etcd" for node in cluster.spec.nodes)
     for i, network in enumerate(cluster.spec.network.pod_cidrs):
         path: KeyPath = ("spec", "network", "podCIDRs", i)
         mask = NODE_MASK[network.version]
         bits = mask - network.prefixlen
         if bits > _NODE_BITS:
             yield Finding(path, "this range is too large", f"write a prefix of /{mask - _NODE_BITS} or longer")
-        elif bits < 0 or len(cluster.spec.nodes) > 1 << bits:
-            needed = mask - (len(cluster.spec.nodes) - 1).bit_length()
-            message = f"this range is too small: it has no /{mask} for each of {len(cluster.spec.nodes)} nodes"
+        elif bits < 0 or count > 1 << bits:
+            needed = mask - (count - 1).bit_length()
+            message = f"this range is too small: it has no /{mask} for each of {count} nodes"
             yield Finding(path, message, f"write a prefix of /{needed} or shorter")
 
 

@@ -89,6 +89,14 @@ def taints_differ(cluster: Cluster) -> Iterator[Finding]:
         yield from duplicates(taints, "keep one taint of each key and effect")
 
 
+def only_nodes_are_marked(cluster: Cluster) -> Iterator[Finding]:
+    """A machine of etcd is no node of the cluster, so there is nothing in the API to mark."""
+    for i, node in enumerate(cluster.spec.nodes):
+        for key in ("labels", "taints") if node.role == "etcd" else ():
+            if getattr(node, key):
+                yield Finding((*_NODES, i, key), "a machine of role etcd is no node that could have these", "remove it")
+
+
 def namespace_names_differ(cluster: Cluster) -> Iterator[Finding]:
     """Each namespace is described once."""
     names = (((*_NAMESPACES, i, "name"), one.name) for i, one in enumerate(cluster.spec.namespaces))
@@ -168,6 +176,7 @@ OBJECT_RULES: tuple[Rule, ...] = (
     labels_are_free,
     taints_are_free,
     taints_differ,
+    only_nodes_are_marked,
     namespace_names_differ,
     namespace_names_are_free,
     limits_are_ordered,

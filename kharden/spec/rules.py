@@ -6,6 +6,7 @@ asks the clock, the network or a machine.
 
 from __future__ import annotations
 
+from collections import Counter
 from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -70,12 +71,14 @@ def node_addresses_differ(cluster: Cluster) -> Iterator[Finding]:
 
 def control_planes_have_a_majority(cluster: Cluster) -> Iterator[Finding]:
     """A majority of etcd's members must live: of an even number no more may fail than of one less."""
-    count = sum(node.role == "control-plane" for node in cluster.spec.nodes)
-    if not count:
+    roles = Counter(node.role for node in cluster.spec.nodes)
+    if not roles["control-plane"]:
         yield Finding(_NODES, "no node is a control plane", "give one or three of them the role control-plane")
-    elif count % 2 == 0:
+    # API servers need no majority: where etcd is on machines of its own, two of them are one more than one.
+    count, what = (roles["etcd"], "machines of etcd") if roles["etcd"] else (roles["control-plane"], "control planes")
+    if count and count % 2 == 0:
         remedy = f"make it {count - 1} or {count + 1}: an even number survives no more failures than one less does"
-        yield Finding(_NODES, f"{count} control planes are an even number", remedy)
+        yield Finding(_NODES, f"{count} {what} are an even number", remedy)
 
 
 def version_is_supported(cluster: Cluster) -> Iterator[Finding]:

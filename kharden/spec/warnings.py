@@ -29,21 +29,23 @@ def warned(cluster: Cluster) -> Iterator[Finding]:
 def zones_share_no_majority(cluster: Cluster) -> Iterator[Finding]:
     """Without a majority of its members etcd takes no writes: one zone that fails must not take it along."""
     nodes = cluster.spec.nodes
-    planes = [(i, node.zone) for i, node in enumerate(nodes) if node.role == "control-plane"]
-    if len(planes) == 1 and not any(node.zone for node in nodes):
+    role = "etcd" if any(node.role == "etcd" for node in nodes) else "control-plane"
+    what = "machines of etcd" if role == "etcd" else "control planes"
+    members = [(i, node.zone) for i, node in enumerate(nodes) if node.role == role]
+    if len(members) == 1 and not any(node.zone for node in nodes):
         return
-    # Control planes of which no zone is known may all be in one.
-    zone, count = Counter(zone for _, zone in planes).most_common(1)[0]
-    if count <= len(planes) // 2:
+    # Members of which no zone is known may all be in one.
+    zone, count = Counter(zone for _, zone in members).most_common(1)[0]
+    if count <= len(members) // 2:
         return
-    index = next(i for i, each in planes if each == zone)
-    how_many = "all" if count == len(planes) else f"{count} of {len(planes)}"
+    index = next(i for i, each in members if each == zone)
+    how_many = "all" if count == len(members) else f"{count} of {len(members)}"
     if zone:
         path: KeyPath = ("spec", "nodes", index, "zone")
-        message = f"this zone has {how_many} control planes, so the cluster stops with it"
+        message = f"this zone has {how_many} {what}, so the cluster stops with it"
     else:
         path = ("spec", "nodes", index)
-        message = f"{how_many} control planes have no zone here, so they may fail together"
+        message = f"{how_many} {what} have no zone here, so they may fail together"
     yield Finding(path, message, "spread them over three zones, and write down which")
 
 

@@ -57,6 +57,10 @@ options:
     type: list
     elements: dict
     default: []
+  stored:
+    description: Whether a member of etcd must have its data here.
+    type: bool
+    default: false
   kubeadm:
     description: What kubeadm makes here, phases of M(kubeadm).
     type: list
@@ -133,6 +137,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "payload": {"type": "str", "required": True, "no_log": True},
     "images": {"type": "list", "elements": "dict", "default": []},
     "units": services.ARGUMENTS["units"],
+    "stored": {"type": "bool", "default": False},
     "kubeadm": {"type": "list", "elements": "str", "default": []},
     "cluster": {"type": "dict", "options": _CLUSTER},
 }
@@ -160,6 +165,7 @@ class Look:
     def _node(self) -> Iterator[str]:
         waiting = sorted(restarts.pending())
         yield f"left by an earlier run: {waiting[0]}" if waiting else ""
+        yield "etcd has no data here" if self.params["stored"] and not preflight.state()["stored"] else ""
         yield self._images()
         yield self._files()
         yield self._services()
@@ -167,6 +173,8 @@ class Look:
             yield self._kubeadm(phase)
 
     def _images(self) -> str:
+        if not self.params["images"]:
+            return ""  # a machine without pods has no runtime to ask
         given = arguments(images.ARGUMENTS)
         there = images.Runtime(given["ctr"], given["address"]).images()
         missing = images.different(self.params["images"], there)

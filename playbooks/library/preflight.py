@@ -18,9 +18,9 @@ from ansible.module_utils.basic import AnsibleModule
 if TYPE_CHECKING:  # the same files, where mypy finds them
     from collections.abc import Callable
 
-    from playbooks.module_utils.kharden import sessions, sockets
+    from playbooks.module_utils.kharden import etcd, sessions, sockets
 else:
-    from ansible.module_utils.kharden import sessions, sockets
+    from ansible.module_utils.kharden import etcd, sessions, sockets
 
 DOCUMENTATION = r"""
 module: preflight
@@ -101,6 +101,9 @@ options:
           - Paths of CA certificates, each with the SHA-256 that the file must have where it is. Another one means that
             the node belongs to another cluster.
         type: dict
+      local_etcd:
+        description: Whether this control plane has a member of etcd of its own. One that was made otherwise stays so.
+        type: bool
 attributes:
   check_mode:
     description: The same as without it.
@@ -131,11 +134,15 @@ problems:
   elements: dict
   sample: [{what: "TCP port 6443 is held by nginx (process 712)", remedy: "stop nginx"}]
 member:
-  description: Whether kharden made this machine a node of its cluster, or had it join, to the end.
+  description: Whether kharden made this machine a node or a member of etcd of its cluster, or had it join, to the end.
   returned: always
   type: bool
 dns:
   description: Whether kharden has installed the cluster's DNS from here.
+  returned: always
+  type: bool
+stored:
+  description: Whether a member of etcd has data here.
   returned: always
   type: bool
 """
@@ -157,6 +164,7 @@ _EXPECTATIONS = {
     "kernel_features": {"type": "list", "elements": "str"},
     "ssh": {"type": "dict"},
     "authorities": {"type": "dict"},
+    "local_etcd": {"type": "bool"},
 }
 ARGUMENTS = {"expectations": {"type": "dict", "required": True, "options": _EXPECTATIONS}}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -166,6 +174,8 @@ _CLOCK_TOLERANCE = 60  # seconds
 # Written last, when init or join was done to its end.
 _MARKERS = (Path("/var/lib/kharden/initialised"), Path("/var/lib/kharden/joined"))
 _DNS_MARKER = Path("/var/lib/kharden/dns")
+_MANIFESTS = Path("/etc/kubernetes/manifests")
+_LOOPBACK = ("https://127.0.0.1", "https://[::1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +205,7 @@ def problems(expected: dict[str, Any]) -> list[Problem]:
         "kernel_features": kernel_features,
         "ssh": ssh,
         "authorities": authorities,
+        "local_etcd": local_etcd,
     }
     return [
         problem for name, check in checks.items() if expected[name] is not None for problem in check(expected[name])
@@ -412,9 +423,25 @@ def authorities(wanted: dict[str, str]) -> list[Problem]:
     ]
 
 
+def local_etcd(wanted: bool) -> list[Problem]:  # noqa: FBT001 - as swap
+    """A cluster keeps its etcd where it began: nothing is moved."""
+    manifest = _MANIFESTS / "kube-apiserver.yaml"
+    if not manifest.exists():
+        return []
+    has = any(f"--etcd-servers={own}:2379" in manifest.read_text() for own in _LOOPBACK)
+    if has == wanted:
+        return []
+    where = "on this control plane itself" if has else "on machines of its own"
+    what = f"this cluster has etcd {where}, and the roles in cluster.yaml say otherwise"
+    return [Problem(what, "write the roles as they were; etcd is never moved")]
+
+
 def state() -> dict[str, bool]:
-    """How far earlier runs came: whether this is a node of the cluster, and whether DNS was installed from here."""
-    return {"member": is_member(), "dns": _DNS_MARKER.exists()}
+    """How far earlier runs came: whether this is a part of the cluster, whether DNS was installed from here.
+
+    And whether a member of etcd has data here.
+    """
+    return {"member": is_member(), "dns": _DNS_MARKER.exists(), "stored": etcd.has_data(Path(etcd.DATA))}
 
 
 def fail_where_unfit(module: AnsibleModule, expectations: dict[str, Any]) -> None:

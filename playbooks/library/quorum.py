@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
-    from playbooks.module_utils.kharden import quorum, static_pods
+    from playbooks.module_utils.kharden import etcd, quorum, static_pods
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import quorum, static_pods
+    from ansible.module_utils.kharden import etcd, quorum, static_pods
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -37,7 +36,7 @@ options:
     required: true
   peers:
     description: All control planes of the plan, each with C(name), C(peer) and C(client) (the URLs of its etcd member
-      for other members and for clients) and C(api) (its API server's).
+      for other members and for clients; neither where etcd is on machines of its own) and C(api) (its API server's).
     type: list
     elements: dict
     required: true
@@ -107,18 +106,12 @@ def done_before(kubernetes: Path) -> list[str]:
     return ["preflight"] if any((kubernetes / name).exists() for name in begun) else []
 
 
-def has_data(folder: Path) -> bool:
-    """Whether a member has kept anything there."""
-    member = folder / "member"
-    return member.is_dir() and any(os.scandir(member))
-
-
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     params: dict[str, Any] = module.params
     actions: list[dict[str, str]] = []
-    local = quorum.Local(has_data(Path(params["data"])), bool(static_pods.running(quorum.ETCD_POD)))
+    local = quorum.Local(etcd.has_data(Path(params["data"])), bool(static_pods.running(quorum.ETCD)))
     try:
         gate = quorum.quorum(params, params["timeout"])
         stale = gate.before_join(local) if gate else None

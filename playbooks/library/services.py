@@ -12,10 +12,30 @@ from ansible.module_utils.basic import AnsibleModule
 if TYPE_CHECKING:  # the same files, where mypy finds them
     from collections.abc import Sequence
 
-    from playbooks.module_utils.kharden import files, firewall, kernel, quorum, restarts, static_pods, units, way_back
+    from playbooks.module_utils.kharden import (
+        etcd,
+        files,
+        firewall,
+        kernel,
+        quorum,
+        restarts,
+        static_pods,
+        units,
+        way_back,
+    )
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import files, firewall, kernel, quorum, restarts, static_pods, units, way_back
+    from ansible.module_utils.kharden import (
+        etcd,
+        files,
+        firewall,
+        kernel,
+        quorum,
+        restarts,
+        static_pods,
+        units,
+        way_back,
+    )
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -64,7 +84,8 @@ options:
     default: []
   quorum:
     description: Whose majority a restart must not take, C(node) and C(peers) as of M(quorum). It is waited until etcd
-      and another API server can do without this node's; where that doesn't come, nothing is changed.
+      (its static pod, or C(etcd.service)) and another API server can do without this node's; where that doesn't come,
+      nothing is changed.
     type: dict
   pending:
     description: Where the list of what still has to restart lies.
@@ -288,6 +309,8 @@ class Services:
         if not self.plan:
             after = units.settle(list(dict.fromkeys([*keep, *acted])), self.params["steady"], self.timeout)
             self._note(acted, before, after)
+            if self.quorum and etcd.UNIT in acted:
+                self.quorum.after_restart(quorum.ETCD)
         done = [name for name in self.asked if name in before]
         self._done(*done)
         self._struck(done)
@@ -321,6 +344,8 @@ class Services:
         if self._do(verb, unit.name):
             if unit.active == "failed":  # a unit that has failed too often doesn't start otherwise
                 units.systemctl("reset-failed", unit.name, timeout=self.timeout)
+            if self.quorum and unit.name == etcd.UNIT and verb == "restart":
+                self.quorum.before_restart(quorum.ETCD)
             units.systemctl(verb, unit.name, timeout=self.timeout)
         return True
 

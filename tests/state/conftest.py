@@ -48,7 +48,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             (entry.id, node.name)
             for entry in CONTROLS
             for node in given.plan.nodes
-            if entry.checks and node.role in entry.roles
+            if entry.all_checks and entry.concerns(node.duties)
         ]
         metafunc.parametrize("judged", pairs, ids="-".join)
     if "asked_again" in metafunc.fixturenames:

@@ -11,7 +11,7 @@ from kharden.controls.checks import (
     ObjectsAbsent,
     PodAdmission,
 )
-from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, Control
+from kharden.controls.model import CONTROL_PLANE, NODES, Control
 
 if TYPE_CHECKING:
     from kharden.controls.checks.behaviour import PodFeature
@@ -46,7 +46,7 @@ CONTROLS = (
         "node-restriction-enforced",
         "A kubelet's credential can't label another node, nor its own as it likes",
         "critical",
-        EVERYWHERE,
+        NODES,
         (ForeignNodeRefused(),),
     ),
     Control(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kharden.controls.checks import CertificateFile, DistinctAuthorities, KubeconfigFile, TrustFile
-from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, Control, FromPlan
+from kharden.controls.model import CONTROL_PLANE, ETCD, MEMBER, NODES, Control, FromPlan
 
 _PKI = "/etc/kubernetes/pki"
 _CA = f"{_PKI}/ca.crt"
@@ -44,7 +44,7 @@ CONTROLS = (
         "etcd-certificates",
         "etcd's certificates: their CA, names, usages, key and lifetime",
         "critical",
-        CONTROL_PLANE,
+        MEMBER,
         (
             # etcd dials its own client port with its serving certificate, so that one needs both usages.
             CertificateFile(
@@ -91,7 +91,7 @@ CONTROLS = (
         "kubelet-client-certificate",
         "The kubelet's client certificate is its own node's and the cluster's",
         "critical",
-        EVERYWHERE,
+        NODES,
         (
             CertificateFile(
                 "/var/lib/kubelet/pki/kubelet-client-current.pem",
@@ -107,7 +107,7 @@ CONTROLS = (
         "kubelet-serving-certificate",
         "The kubelet's serving certificate is signed by the cluster's CA for exactly its node",
         "high",
-        EVERYWHERE,
+        NODES,
         (
             CertificateFile(
                 "/var/lib/kubelet/pki/kubelet-server-current.pem",
@@ -135,14 +135,14 @@ CONTROLS = (
         "kubelet-kubeconfig-sound",
         "The kubelet's kubeconfig verifies the API server with an embedded CA and holds no password or token",
         "high",
-        EVERYWHERE,
+        NODES,
         (KubeconfigFile("/etc/kubernetes/kubelet.conf"),),
     ),
     Control(
         "trusted-authorities",
         "The cluster's CA file holds exactly the cluster's CA, the same on every node",
         "critical",
-        EVERYWHERE,
+        NODES,
         (TrustFile(_CA, ("ca",)),),
         "find out who added a CA; put the file back with `kharden apply` and restart what has read it",
     ),
@@ -158,6 +158,14 @@ CONTROLS = (
             TrustFile(_ETCD_CA, ("etcd-ca",)),
         ),
         "find out who added a CA; put the file back with `kharden apply` and restart what has read it",
+    ),
+    Control(
+        "trusted-authorities-etcd",
+        "etcd's CA file on a machine of its own holds exactly etcd's CA",
+        "critical",
+        ETCD,
+        (TrustFile(_ETCD_CA, ("etcd-ca",)),),
+        "find out who added a CA; put the file back with `kharden apply` and restart etcd.service",
     ),
     Control(
         "etcd-own-authority",

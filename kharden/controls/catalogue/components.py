@@ -13,7 +13,7 @@ from kharden.controls.checks import (
     FeatureGateOn,
     ProcessOwner,
 )
-from kharden.controls.model import CONTROL_PLANE, Control, Severity
+from kharden.controls.model import CONTROL_PLANE, MEMBER, Control, Severity
 
 if TYPE_CHECKING:
     from kharden.versions.gates import Component
@@ -26,6 +26,10 @@ _PKI = "/etc/kubernetes/pki"
 
 def _control(identifier: str, title: str, severity: Severity, *checks: Check) -> Control:
     return Control(identifier, title, severity, CONTROL_PLANE, checks)
+
+
+def _of_etcd(identifier: str, title: str, severity: Severity, *checks: Check) -> Control:
+    return Control(identifier, title, severity, MEMBER, checks)
 
 
 CONTROLS = (
@@ -97,20 +101,20 @@ CONTROLS = (
         ArgumentWithin(_SCHEDULER, "tls-min-version", GO_VERSIONS),
         ArgumentWithin(_SCHEDULER, "tls-cipher-suites", STRONG_SUITES),
     ),
-    _control(
+    _of_etcd(
         "etcd-own-user",
         "etcd runs as its own user",
         "high",
         ProcessOwner(_ETCD, "etcd"),
     ),
-    _control(
+    _of_etcd(
         "etcd-serving-certificate",
         "etcd serves with its own certificate",
         "critical",
         ArgumentEquals(_ETCD, "cert-file", f"{_PKI}/etcd/server.crt"),
         ArgumentEquals(_ETCD, "key-file", f"{_PKI}/etcd/server.key"),
     ),
-    _control(
+    _of_etcd(
         "etcd-client-certificates",
         "etcd's clients must show a certificate of etcd's own CA",
         "critical",
@@ -119,28 +123,28 @@ CONTROLS = (
         # With such a file etcd takes no notice of its flags.
         ArgumentAbsent(_ETCD, ("config-file",)),
     ),
-    _control(
+    _of_etcd(
         "etcd-peer-certificates",
         "etcd's members use a certificate among themselves",
         "critical",
         ArgumentEquals(_ETCD, "peer-cert-file", f"{_PKI}/etcd/peer.crt"),
         ArgumentEquals(_ETCD, "peer-key-file", f"{_PKI}/etcd/peer.key"),
     ),
-    _control(
+    _of_etcd(
         "etcd-peer-client-certificates",
         "etcd's members must show a certificate of etcd's own CA",
         "critical",
         ArgumentEquals(_ETCD, "peer-client-cert-auth", "true"),
         ArgumentEquals(_ETCD, "peer-trusted-ca-file", f"{_PKI}/etcd/ca.crt"),
     ),
-    _control(
+    _of_etcd(
         "etcd-self-made-certificates-off",
         "etcd never makes its own certificates",
         "critical",
         ArgumentEquals(_ETCD, "auto-tls", "false"),
         ArgumentEquals(_ETCD, "peer-auto-tls", "false"),
     ),
-    _control(
+    _of_etcd(
         "etcd-tls",
         "etcd is told to speak TLS 1.2 or later with strong suites",
         "high",

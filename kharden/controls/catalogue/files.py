@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from kharden.controls.checks import FileAttributes, FilesAbsent, FolderContents
-from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, WORKER, Control
+from kharden.controls.model import CONTROL_PLANE, ETCD, EVERYWHERE, MEMBER, NODES, WORKER, Control
 
-_STATIC_PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_STATIC_PODS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _ISSUE = "find out who put it there; if a key leaked, rotate what it signs"
+
+
+def _static_pods(*names: str) -> FolderContents:
+    return FolderContents("/etc/kubernetes/manifests", tuple(f"{name}.yaml" for name in names))
+
 
 CONTROLS = (
     Control(
@@ -15,14 +20,17 @@ CONTROLS = (
         "high",
         CONTROL_PLANE,
         tuple(FileAttributes((f"/etc/kubernetes/manifests/{name}.yaml",), 0o600) for name in _STATIC_PODS),
+        with_member=(FileAttributes(("/etc/kubernetes/manifests/etcd.yaml",), 0o600),),
     ),
     Control(
         "static-pods-control-plane",
-        "The static pod folder of a control plane holds the four components and nothing else",
+        "The static pod folder of a control plane holds its components and nothing else",
         "critical",
         CONTROL_PLANE,
-        (FolderContents("/etc/kubernetes/manifests", tuple(f"{name}.yaml" for name in _STATIC_PODS)),),
-        "remove what is not one of the four: the kubelet runs every file in that folder",
+        (),
+        "remove what is not one of them: the kubelet runs every file in that folder",
+        with_member=(_static_pods("etcd", *_STATIC_PODS),),
+        without_member=(_static_pods(*_STATIC_PODS),),
     ),
     Control(
         "static-pods-worker",
@@ -55,35 +63,35 @@ CONTROLS = (
         "kubelet-kubeconfig-mode",
         "The kubelet's kubeconfig is root's alone",
         "high",
-        EVERYWHERE,
+        NODES,
         (FileAttributes(("/etc/kubernetes/kubelet.conf",), 0o600),),
     ),
     Control(
         "kubelet-configuration-mode",
         "The kubelet's configuration is root's alone",
         "medium",
-        EVERYWHERE,
+        NODES,
         (FileAttributes(("/var/lib/kubelet/config.yaml",), 0o600),),
     ),
     Control(
         "kubelet-unit-mode",
         "The kubelet's unit file is root's alone",
         "medium",
-        EVERYWHERE,
+        NODES,
         (FileAttributes(("/etc/systemd/system/kubelet.service",), 0o600),),
     ),
     Control(
         "kubelet-keys-mode",
         "The kubelet's own keys are root's alone",
         "high",
-        EVERYWHERE,
+        NODES,
         (FileAttributes(("/var/lib/kubelet/pki/*.pem",), 0o600),),
     ),
     Control(
         "client-authority-mode",
         "The cluster's CA certificate can be changed by root alone",
         "high",
-        EVERYWHERE,
+        NODES,
         (FileAttributes(("/etc/kubernetes/pki/ca.crt",), 0o644),),
     ),
     Control(
@@ -97,14 +105,14 @@ CONTROLS = (
         "pki-certificates-mode",
         "Certificates can be changed by root alone",
         "medium",
-        CONTROL_PLANE,
+        (*CONTROL_PLANE, *ETCD),
         (FileAttributes(("/etc/kubernetes/pki/**/*.crt",), 0o644),),
     ),
     Control(
         "pki-keys-mode",
         "Private keys can be read by root alone",
         "critical",
-        CONTROL_PLANE,
+        (*CONTROL_PLANE, *ETCD),
         (FileAttributes(("/etc/kubernetes/pki/**/*.key",), 0o600),),
     ),
     Control(
@@ -118,6 +126,26 @@ CONTROLS = (
                     "/etc/kubernetes/pki/etcd/ca.key",
                     "/etc/kubernetes/pki/front-proxy-ca.key",
                     "/etc/kharden/etcd/ca.key",
+                )
+            ),
+        ),
+        _ISSUE,
+        # Where etcd is elsewhere, so are its members' keys.
+        without_member=(FilesAbsent(("/etc/kubernetes/pki/etcd/*.key", "/etc/kharden/etcd/*")),),
+    ),
+    Control(
+        "etcd-machine-keys",
+        "A machine of etcd's own has no key but its member's, and nothing to reach the API with",
+        "critical",
+        ETCD,
+        (
+            FilesAbsent(
+                (
+                    "/etc/kubernetes/*.conf",
+                    "/etc/kubernetes/pki/*.key",
+                    "/etc/kubernetes/pki/etcd/ca.key",
+                    "/etc/kharden/etcd/ca.key",
+                    "/etc/kharden/api/*",
                 )
             ),
         ),
@@ -150,7 +178,7 @@ CONTROLS = (
         "etcd-data-directory",
         "etcd's data belongs to etcd's own user and to nobody else",
         "critical",
-        CONTROL_PLANE,
+        MEMBER,
         (
             FileAttributes(("/var/lib/etcd",), 0o700, "etcd", "etcd"),
             # etcd makes its snapshots (member/snap/*.snap) 0644; nobody else gets past the folder above (V-242459).
@@ -161,7 +189,7 @@ CONTROLS = (
         "etcd-keys-mode",
         "etcd's copies of its keys can be read by etcd alone",
         "critical",
-        CONTROL_PLANE,
+        MEMBER,
         (
             FileAttributes(("/etc/kharden/etcd",), 0o700, "etcd", "etcd"),
             FileAttributes(("/etc/kharden/etcd/*",), 0o400, "etcd", "etcd"),
@@ -181,7 +209,7 @@ CONTROLS = (
         "cni-configuration-mode",
         "The pod network's configuration is root's alone",
         "medium",
-        EVERYWHERE,
+        NODES,
         (FileAttributes(("/etc/cni/net.d/*",), 0o600),),
         networks=("routed", "manifest"),
     ),
@@ -189,7 +217,7 @@ CONTROLS = (
         "containerd-files-mode",
         "The runtime's configuration and socket are root's alone",
         "high",
-        EVERYWHERE,
+        NODES,
         (
             FileAttributes(("/etc/containerd/config.toml",), 0o600),
             FileAttributes(("/run/containerd/containerd.sock",), 0o660),
@@ -197,16 +225,30 @@ CONTROLS = (
     ),
     Control(
         "kharden-files-mode",
-        "What kharden itself keeps on a node is root's alone",
+        "What kharden itself keeps on a machine is root's alone",
         "medium",
         EVERYWHERE,
-        (FileAttributes(("/var/lib/kharden", "/etc/kharden/kubeadm"), 0o700),),
+        (FileAttributes(("/var/lib/kharden",), 0o700),),
+    ),
+    Control(
+        "kubeadm-files-mode",
+        "The configuration of kubeadm is root's alone",
+        "medium",
+        NODES,
+        (FileAttributes(("/etc/kharden/kubeadm",), 0o700),),
     ),
     Control(
         "programs-mode",
         "Programs of the cluster can be changed by root alone",
         "critical",
         EVERYWHERE,
-        (FileAttributes(("/usr/local/bin", "/usr/local/bin/*", "/opt/cni/bin", "/opt/cni/bin/*"), 0o755),),
+        (FileAttributes(("/usr/local/bin", "/usr/local/bin/*"), 0o755),),
+    ),
+    Control(
+        "network-programs-mode",
+        "Programs of the pod network can be changed by root alone",
+        "critical",
+        NODES,
+        (FileAttributes(("/opt/cni/bin", "/opt/cni/bin/*"), 0o755),),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kharden.controls.checks import FirewallRules, MetadataUnreached, Reach, ServiceTables, UnitState
-from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, WORKER, Control, FromPlan
+from kharden.controls.model import CONTROL_PLANE, ETCD, EVERYWHERE, NODES, WORKER, Control, FromPlan
 
 _REMEDY = "see who changed the rules, then put them back with `kharden apply`"
 _WAY = "look at the node's own rules (`nft list ruleset`), then at what lies between the machines"
@@ -11,6 +11,7 @@ _WAY = "look at the node's own rules (`nft list ruleset`), then at what lies bet
 _READ_ONLY = 10255
 _FIRST_NODE_PORT = 30000
 _NODE = (Reach(FromPlan.SSH_PORT), Reach(10250), Reach(_READ_ONLY), Reach(_FIRST_NODE_PORT, published=True))
+_MEMBER = tuple(Reach(port, first_address_only=True) for port in (2379, 2380))
 
 CONTROLS = (
     Control(
@@ -33,7 +34,7 @@ CONTROLS = (
         "service-tables",
         "The service proxy's own rules are there beside the firewall",
         "medium",
-        EVERYWHERE,
+        NODES,
         (ServiceTables(),),
         "look at the log of the node's kube-proxy",
     ),
@@ -45,8 +46,16 @@ CONTROLS = (
         (
             *_NODE,
             *(Reach(port) for port in (6443, 10257, 10259)),
-            *(Reach(port, first_address_only=True) for port in (2379, 2380)),
         ),
+        _WAY,
+        with_member=_MEMBER,
+    ),
+    Control(
+        "firewall-reach-etcd",
+        "The ports of a machine of etcd's own are reached from where the plan lets them be, and from nowhere else",
+        "critical",
+        ETCD,
+        (*_NODE, *_MEMBER),
         _WAY,
     ),
     Control(
@@ -61,7 +70,7 @@ CONTROLS = (
         "metadata-unreached",
         "Pods don't reach what a cloud tells its machines about themselves",
         "high",
-        EVERYWHERE,
+        NODES,
         (MetadataUnreached(),),
         _WAY,
     ),

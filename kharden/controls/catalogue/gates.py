@@ -12,7 +12,7 @@ from kharden.controls.checks import (
     KubeletAlphaFeaturesOff,
     KubeletFeatureGates,
 )
-from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, Control, Role
+from kharden.controls.model import CONTROL_PLANE, NODES, Control, Duty
 
 if TYPE_CHECKING:
     from kharden.versions.gates import Component
@@ -21,7 +21,7 @@ _API: Component = "kube-apiserver"
 _SCHEDULER: Component = "kube-scheduler"
 
 
-def _control(identifier: str, title: str, roles: tuple[Role, ...], *checks: Check) -> Control:
+def _control(identifier: str, title: str, roles: tuple[Duty, ...], *checks: Check) -> Control:
     return Control(identifier, title, "medium", roles, checks)
 
 
@@ -30,7 +30,7 @@ CONTROLS = (
         "alpha-features-off",
         "No program of Kubernetes has an alpha feature on",
         "high",
-        EVERYWHERE,
+        NODES,
         (AlphaFeaturesOff(), KubeletAlphaFeaturesOff()),
     ),
     _control(
@@ -56,7 +56,7 @@ CONTROLS = (
     _control(
         "kubelet-feature-gates",
         "The kubelet has the specification's feature gates and no other",
-        EVERYWHERE,
+        NODES,
         KubeletFeatureGates(),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kharden.controls.catalogue.suites import GO_VERSIONS, STRONG_SUITES
 from kharden.controls.checks import ArgumentAbsent, Check, KubeletSetting, KubeletSettingWithin
-from kharden.controls.model import EVERYWHERE, Control, FromPlan, Severity
+from kharden.controls.model import NODES, Control, FromPlan, Severity
 
 # Where a setting has `absent`, its zero value is left out of JSON (omitempty in k8s.io/kubelet config/v1beta1).
 # The STIG takes these on the command line for a finding: a flag overrides the file that is reviewed.
@@ -25,7 +25,7 @@ _FILE_ONLY = (
 
 
 def _control(identifier: str, title: str, severity: Severity, *checks: Check) -> Control:
-    return Control(identifier, title, severity, EVERYWHERE, checks)
+    return Control(identifier, title, severity, NODES, checks)
 
 
 CONTROLS = (

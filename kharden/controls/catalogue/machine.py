@@ -13,7 +13,7 @@ from kharden.controls.checks import (
     SysctlValue,
     UnitState,
 )
-from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, Control
+from kharden.controls.model import CONTROL_PLANE, ETCD, EVERYWHERE, MEMBER, NODES, Control
 
 _REPLACE = "find out who changed it, then put the right one back with `kharden apply`"
 _BIN = "/usr/local/bin"
@@ -25,14 +25,22 @@ CONTROLS = (
         "The control plane's running programs are the ones that the lock names",
         "critical",
         CONTROL_PLANE,
-        (RunningPrograms(("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")),),
+        (RunningPrograms(("kube-apiserver", "kube-controller-manager", "kube-scheduler")),),
+        _REPLACE,
+    ),
+    Control(
+        "running-programs-etcd",
+        "The etcd that runs is the one that the lock names",
+        "critical",
+        MEMBER,
+        (RunningPrograms(("etcd",)),),
         _REPLACE,
     ),
     Control(
         "running-programs",
         "Every node's running programs are the ones that the lock names",
         "critical",
-        EVERYWHERE,
+        NODES,
         (
             RunningPrograms(("containerd", "containerd-shim-runc-v2", "kubelet", "kube-proxy")),
             RunningPrograms(("coredns", "pause"), required=False),
@@ -43,7 +51,7 @@ CONTROLS = (
         "installed-programs",
         "Installed programs are the ones that the lock names",
         "critical",
-        EVERYWHERE,
+        NODES,
         (
             InstalledPrograms(
                 (
@@ -61,15 +69,23 @@ CONTROLS = (
         "packaged-programs",
         "Programs of Debian packages are what the packages brought, also those that run",
         "critical",
-        EVERYWHERE,
+        NODES,
         (PackagedPrograms(tuple(f"/usr/sbin/{name}" for name in ("haproxy", "runc", "sshd", "nft", "conntrack"))),),
+        "restart what still runs an older file; else find out who changed it, then install its package again",
+    ),
+    Control(
+        "packaged-programs-etcd",
+        "On a machine of etcd's own, programs of Debian packages are what the packages brought, also those that run",
+        "critical",
+        ETCD,
+        (PackagedPrograms(("/usr/sbin/sshd", "/usr/sbin/nft")),),
         "restart what still runs an older file; else find out who changed it, then install its package again",
     ),
     Control(
         "network-programs",
         "Nothing but the named programs lies where the runtime looks for network plugins",
         "high",
-        EVERYWHERE,
+        NODES,
         (FolderContents("/opt/cni/bin", _CNI),),
         _REPLACE,
         networks=("routed",),
@@ -78,7 +94,7 @@ CONTROLS = (
         "installed-programs-etcd",
         "etcd's tools are the ones that the lock names",
         "high",
-        CONTROL_PLANE,
+        MEMBER,
         (InstalledPrograms((f"{_BIN}/etcdctl", f"{_BIN}/etcdutl")),),
         _REPLACE,
     ),
@@ -86,7 +102,7 @@ CONTROLS = (
         "sysctl-network",
         "The kernel forwards for pods, and neither sends nor takes redirects or source routes",
         "medium",
-        EVERYWHERE,
+        NODES,
         (
             SysctlValue("net.ipv4.ip_forward", "1"),
             SysctlValue("net.ipv4.conf.all.accept_redirects", "0"),
@@ -102,10 +118,26 @@ CONTROLS = (
         ),
     ),
     Control(
+        "sysctl-network-etcd",
+        "The kernel of a machine of etcd's own forwards nothing, and takes neither redirects nor source routes",
+        "medium",
+        ETCD,
+        (
+            SysctlValue("net.ipv4.ip_forward", "0"),
+            SysctlValue("net.ipv4.conf.all.accept_redirects", "0"),
+            SysctlValue("net.ipv4.conf.all.send_redirects", "0"),
+            SysctlValue("net.ipv4.conf.all.accept_source_route", "0"),
+            SysctlValue("net.ipv4.tcp_syncookies", "1"),
+            SysctlValue("net.ipv6.conf.all.forwarding", "0", 6),
+            SysctlValue("net.ipv6.conf.all.accept_redirects", "0", 6),
+            SysctlValue("net.ipv6.conf.all.accept_source_route", "0", 6),
+        ),
+    ),
+    Control(
         "sysctl-kernel",
         "The kernel settings that the kubelet insists on",
         "medium",
-        EVERYWHERE,
+        NODES,
         (
             SysctlValue("vm.overcommit_memory", "1"),
             SysctlValue("vm.panic_on_oom", "0"),
@@ -119,8 +151,15 @@ CONTROLS = (
         "units-running",
         "Kubelet, runtime and balancer run now and after a boot",
         "medium",
-        EVERYWHERE,
+        NODES,
         tuple(UnitState(f"{name}.service") for name in ("kubelet", "containerd", "haproxy")),
+    ),
+    Control(
+        "units-running-etcd",
+        "On a machine of its own etcd runs now and after a boot",
+        "medium",
+        ETCD,
+        (UnitState("etcd.service"),),
     ),
     Control(
         "journal-kept",
@@ -144,7 +183,7 @@ CONTROLS = (
         "pod-routes-running",
         "Routes to other nodes' pods are set now and after a boot",
         "medium",
-        EVERYWHERE,
+        NODES,
         (UnitState("kharden-routes.service"),),
         networks=("routed",),
     ),

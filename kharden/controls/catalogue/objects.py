@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from kharden.controls.checks import BoundsEnforced, NamespaceLevels, NamespaceObjects, NodeMarks, PoliciesEnforced
-from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, Control
+from kharden.controls.model import CONTROL_PLANE, NODES, Control
 
 CONTROLS = (
     Control(
         "node-marks",
         "Each node has the role, zone, labels and taints of cluster.yaml",
         "medium",
-        EVERYWHERE,
+        NODES,
         (NodeMarks(),),
     ),
     Control(

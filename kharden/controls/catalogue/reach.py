@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kharden.controls.checks import Listener, ListeningSockets, Probe, TlsListener
-from kharden.controls.model import CONTROL_PLANE, EVERYWHERE, WORKER, Control, FromPlan
+from kharden.controls.model import CONTROL_PLANE, ETCD, MEMBER, NODES, WORKER, Control, FromPlan
 
 if TYPE_CHECKING:
     from kharden.controls.checks.behaviour import Credential
@@ -29,6 +29,13 @@ _LOOPBACK = (
     # The runtime's streaming server, for exec and logs by way of the kubelet.
     Listener(("containerd",), None, "loopback"),
 )
+_API = Listener(("kube-apiserver",), 6443, "node")
+_CONTROLLERS = (
+    Listener(("kube-controller-manager",), 10257, "loopback"),
+    Listener(("kube-scheduler",), 10259, "loopback"),
+)
+_MEMBER = (Listener(("etcd",), 2379, "node"), Listener(("etcd",), 2380, "node"))
+_MEMBER_LOOPBACK = (Listener(("etcd",), 2379, "loopback"), Listener(("etcd",), 2381, "loopback"))
 _REMEDY = "stop what listens there, or find out who started it"
 
 CONTROLS = (
@@ -37,17 +44,17 @@ CONTROLS = (
         "On a control plane's addresses only sshd, kubelet, API server and etcd listen",
         "critical",
         CONTROL_PLANE,
-        (
-            ListeningSockets(
-                "node",
-                (
-                    *_NODE,
-                    Listener(("kube-apiserver",), 6443, "node"),
-                    Listener(("etcd",), 2379, "node"),
-                    Listener(("etcd",), 2380, "node"),
-                ),
-            ),
-        ),
+        (),
+        _REMEDY,
+        with_member=(ListeningSockets("node", (*_NODE, _API, *_MEMBER)),),
+        without_member=(ListeningSockets("node", (*_NODE, _API)),),
+    ),
+    Control(
+        "listeners-etcd",
+        "On the addresses of a machine of etcd's own only sshd and etcd listen",
+        "critical",
+        ETCD,
+        (ListeningSockets("node", (_SSH, *_MEMBER)),),
         _REMEDY,
     ),
     Control(
@@ -63,18 +70,17 @@ CONTROLS = (
         "On a control plane's loopback only the named health, metrics and balancer ports listen",
         "medium",
         CONTROL_PLANE,
-        (
-            ListeningSockets(
-                "loopback",
-                (
-                    *_LOOPBACK,
-                    Listener(("etcd",), 2379, "loopback"),
-                    Listener(("etcd",), 2381, "loopback"),
-                    Listener(("kube-controller-manager",), 10257, "loopback"),
-                    Listener(("kube-scheduler",), 10259, "loopback"),
-                ),
-            ),
-        ),
+        (),
+        _REMEDY,
+        with_member=(ListeningSockets("loopback", (*_LOOPBACK, *_CONTROLLERS, *_MEMBER_LOOPBACK)),),
+        without_member=(ListeningSockets("loopback", (*_LOOPBACK, *_CONTROLLERS)),),
+    ),
+    Control(
+        "loopback-listeners-etcd",
+        "On the loopback of a machine of etcd's own only etcd's ports for itself and its metrics listen",
+        "medium",
+        ETCD,
+        (ListeningSockets("loopback", _MEMBER_LOOPBACK),),
         _REMEDY,
     ),
     Control(
@@ -87,22 +93,30 @@ CONTROLS = (
     ),
     Control(
         "tls-spoken-control-plane",
-        "API server, etcd, scheduler and controller manager speak TLS 1.2 or later with strong suites only",
+        "API server, scheduler and controller manager speak TLS 1.2 or later with strong suites only",
         "high",
         CONTROL_PLANE,
         (
             TlsListener(6443, "node", f"{_PKI}/ca.crt", "api-server"),
-            TlsListener(2379, "node", f"{_PKI}/etcd/ca.crt", "etcd-member", first_address_only=True),
-            TlsListener(2380, "node", f"{_PKI}/etcd/ca.crt", "etcd-member", first_address_only=True),
             TlsListener(10257, "loopback", None, "none"),
             TlsListener(10259, "loopback", None, "none"),
+        ),
+    ),
+    Control(
+        "tls-spoken-etcd",
+        "etcd speaks TLS 1.2 or later with strong suites only, to clients and among its members",
+        "high",
+        MEMBER,
+        (
+            TlsListener(2379, "node", f"{_PKI}/etcd/ca.crt", "etcd-member", first_address_only=True),
+            TlsListener(2380, "node", f"{_PKI}/etcd/ca.crt", "etcd-member", first_address_only=True),
         ),
     ),
     Control(
         "tls-spoken-kubelet",
         "The kubelet speaks TLS 1.2 or later with strong suites only, under its node's name",
         "high",
-        EVERYWHERE,
+        NODES,
         (TlsListener(10250, "node", f"{_PKI}/ca.crt", "node"),),
     ),
     Control(
@@ -143,7 +157,7 @@ CONTROLS = (
         "kubelet-anonymous-refused",
         "Without a credential the kubelet answers nothing",
         "critical",
-        EVERYWHERE,
+        NODES,
         (
             Probe(10250, _UNAUTHORIZED, "/pods", outside=_DROPPED),
             Probe(10250, _UNAUTHORIZED, "/metrics", outside=_DROPPED),
@@ -154,7 +168,7 @@ CONTROLS = (
         "kubelet-read-only-port-closed",
         "The kubelet's read-only port is closed",
         "high",
-        EVERYWHERE,
+        NODES,
         (Probe(10255, _CLOSED, "/pods", over_tls=False),),
     ),
     Control(
@@ -171,7 +185,7 @@ CONTROLS = (
         "etcd-strangers-refused",
         "etcd refuses those without a certificate and those with one of the cluster's CA",
         "critical",
-        CONTROL_PLANE,
+        MEMBER,
         (
             *(
                 Probe(port, ("TLS refused",), "/version", credential=who, outside=_DROPPED, first_address_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kharden.controls.checks import AuditLevel, EncryptedAtRest, SecretsNotAudited
-from kharden.controls.model import CONTROL_PLANE, Control
+from kharden.controls.model import CONTROL_PLANE, MEMBER, Control
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _NEVER = (
@@ -59,7 +59,7 @@ CONTROLS = (
         "etcd-encryption-at-rest",
         "Every object of the encrypted resources lies in etcd under the encryption provider's prefix",
         "critical",
-        CONTROL_PLANE,
+        MEMBER,
         (EncryptedAtRest(),),
         "rewrite the objects named (kubectl get, then replace) once the API server has loaded its keys",
     ),

@@ -38,13 +38,20 @@ _WAITING_AT_ONCE = 64
 
 
 def collect(request: dict[str, Any]) -> dict[str, Any]:
-    """Every section that the request asks for; or who is there, what became of our own pods, or what they reach."""
+    """Every section that the request asks for.
+
+    Or who is there; or what became of objects of our own; or, while they are there, what our pods reach and how etcd
+    holds objects.
+    """
     if "present" in request:
         return {"present": _section(_present, request["present"])}
     if "scratch_pods" in request:
         return {"scratch_pods": _section(_scratch_pods, **request["scratch_pods"])}
     if "within_pods" in request:
-        return {key: _section(pod.attempts, each["uid"], each["asked"]) for key, each in request["within_pods"].items()}
+        reached = {
+            key: _section(pod.attempts, each["uid"], each["asked"]) for key, each in request["within_pods"].items()
+        }
+        return reached | {"etcd": _section(_etcd, request["etcd"])}
     with ThreadPoolExecutor(_WAITING) as pool:  # what mostly waits for others, meanwhile
         waiting = {
             "handshakes": pool.submit(_at_once, probes.handshake, request["handshakes"]),
@@ -79,11 +86,15 @@ def _present(own: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _scratch_pods(*, api_of: dict[str, Any], namespaces: list[str], made: dict[str, Any] | None) -> dict[str, Any]:
-    """Make them and find the cluster's DNS, or remove them."""
+    """Make pods and a secret and find the cluster's DNS, or remove them."""
     own = api.Api(**api_of)
     if made is None:
-        return {"removed": scratch.remove(own, namespaces)}
-    return {"dns": _section(scratch.dns, own), "pods": _section(scratch.make, own, made["wanted"], made["pod"])}
+        return {"secret": _section(scratch.remove_secret, own), "removed": scratch.remove(own, namespaces)}
+    return {
+        "dns": _section(scratch.dns, own),
+        "secret": _section(scratch.make_secret, own),
+        "pods": _section(scratch.make, own, made["wanted"], made["pod"]),
+    }
 
 
 def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:
@@ -112,15 +123,19 @@ def _cluster(asked: dict[str, Any] | None) -> dict[str, Any]:
             "specs": {path: _section(objects.specs, own, path) for path in asked["specs"]},
             "trials": {key: _section(objects.tried, own, **trial) for key, trial in asked["trials"].items()},
             "objects": {path: _section(cluster.object_names, own, path) for path in asked["objects"]},
-            "etcd": {
-                name: _section(cluster.prefixes, asked["etcd"], folder) for name, folder in asked["stored"].items()
-            },
             "namespaces": _section(cluster.try_namespaces, own, asked["violation"]) if asked["active"] else {},
             "audit": _section(audit.audited, asked["audit_log"], secret),
             "audit_levels": _section(audit.levels, asked["audit_log"], asked["audited"], asked["audited_last"])
             if asked["active"]
             else {},
         }
+
+
+def _etcd(asked: dict[str, Any] | None) -> dict[str, Any]:
+    """How what a member of etcd holds begins."""
+    if asked is None:
+        return {}
+    return {name: _section(cluster.prefixes, asked["command"], folder) for name, folder in asked["stored"].items()}
 
 
 def _at_once(look: Callable[..., object], asked: dict[str, dict[str, Any]]) -> dict[str, Any]:

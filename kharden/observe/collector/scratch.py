@@ -1,4 +1,4 @@
-"""Pods of our own to connect from: made for one run of verify, waited for, and removed again."""
+"""Pods of our own to connect from, and a secret to find in etcd: made for one run of verify, and removed again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _LABEL = "kharden.dev/scratch-of"
 _OURS = f"labelSelector={_LABEL}%3Dverify"
+_SECRETS = "/api/v1/namespaces/kube-system/secrets"
 # A kubelet that lost its API server looks for it again after up to a minute (client-go's reflector backs off so far).
 _START_SECONDS = 120.0
 _END_SECONDS = 60.0
@@ -100,6 +101,18 @@ def remove(api: Api, namespaces: list[str]) -> list[str]:
         while _ours(api, namespaces) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)  # the pace of looking
     return names
+
+
+def make_secret(api: Api) -> None:
+    """A secret, so that members of etcd have one to look at; there is nothing secret in it."""
+    remove_secret(api)
+    metadata = {"name": "kharden-verify", "labels": {_LABEL: "verify"}}
+    api.create(_SECRETS, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"of": "verify"}})
+
+
+def remove_secret(api: Api) -> None:
+    """Remove it, also where an interrupted run left it behind."""
+    api.delete(f"{_SECRETS}?{_OURS}")
 
 
 def dns(api: Api) -> str:

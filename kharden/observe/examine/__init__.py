@@ -120,7 +120,7 @@ def examine(control: Control, view: View, *, live: bool = False) -> tuple[Observ
         live: `view.host` is the node itself, asked just now, and not the snapshot.
     """
     found = []
-    for check in control.checks:
+    for check in control.checks_for(view.node.duties):
         if not asked_of(view.plan, check):
             continue
         source, examiner = _EXAMINERS[type(check)]
@@ -148,10 +148,10 @@ def _findings(control: Control, looked: Iterator[Finding]) -> list[Finding]:
 
 def can_be_live(control: Control) -> bool:
     """Whether a node can be asked directly: files without wildcards, processes, kernel settings, units."""
-    return bool(control.checks) and all(
+    return bool(control.all_checks) and all(
         isinstance(check, _BY_HOST)
         or (isinstance(check, kinds.FileAttributes) and not any("*" in pattern for pattern in check.patterns))
-        for check in control.checks
+        for check in control.all_checks
     )
 
 

@@ -99,7 +99,7 @@ def encrypted(_: EncryptedAtRest, view: View) -> Iterator[Finding]:
     """Every value in etcd begins with the provider's prefix; none at all proves nothing."""
     prefix = f"k8s:enc:{view.plan.encryption.provider}:"
     for resource in encrypted_resources(view.plan):
-        facts = view.cluster.at("etcd", resource)
+        facts = view.store.at(resource)
         counts = {begins: count.number() for begins, count in facts.at("prefixes").table().items()}
         plain, names = facts.at("plain_count").number(), facts.at("plain").texts()
         wrong = [f"{count} with {begins}" for begins, count in counts.items() if not begins.startswith(prefix)]

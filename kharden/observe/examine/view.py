@@ -51,6 +51,13 @@ class View:
         teller = self.node if self.node in speakers else speakers[0]
         return self.snapshot.facts(teller.name).at("cluster")
 
+    @property
+    def store(self) -> Facts:
+        """How etcd holds what it has, which is the same in each member: by this one, or by another where it is away."""
+        there = [node for node in self.plan.members if node.name not in self.snapshot.away]
+        teller = self.node if self.node in there or not there else there[0]
+        return self.snapshot.facts(teller.name).at("etcd")
+
 
 def resolve(value: FromPlan, view: View) -> str | int:
     """The value that this cluster's plan has."""

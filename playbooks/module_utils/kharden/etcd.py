@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import NodeError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "/usr/local/bin/etcdctl"
 PKI = "/etc/kubernetes/pki/etcd"
+DATA = "/var/lib/etcd"
+UNIT = "etcd.service"  # where it has a machine of its own
 _SECONDS = 10  # for one call; etcdctl's own limit for a command is 5
 
 
@@ -80,12 +84,31 @@ class Etcd:
         Raises:
             NodeError: the others refuse.
         """
+        self._change(f"etcd member {member}: can't be removed", "remove", f"{member.id:x}")
+
+    def add(self, name: str, peer: str) -> None:
+        """Let a new member in, which has no vote before it has caught up.
+
+        Raises:
+            NodeError: the others refuse, for instance since one of them has only just come back.
+        """
+        self._change(f"etcd member {name} ({peer}): can't be added", "add", name, "--learner", f"--peer-urls={peer}")
+
+    def promote(self, member: Member) -> None:
+        """Give a member its vote.
+
+        Raises:
+            NodeError: the others refuse, since it hasn't caught up yet.
+        """
+        self._change(f"etcd member {member}: can't vote yet", "promote", f"{member.id:x}")
+
+    def _change(self, failure: str, *arguments: str) -> None:
         said = "none is named"
         for endpoint in self.endpoints:
-            status, said = self._call(endpoint, "member", "remove", f"{member.id:x}")
+            status, said = self._call(endpoint, "member", *arguments)
             if status == 0:
                 return
-        raise NodeError(f"etcd member {member}: can't be removed: {last_line(said)}")
+        raise NodeError(f"{failure}: {last_line(said)}")
 
     def _call(self, endpoint: str, *arguments: str) -> tuple[int, str]:
         credential = (
@@ -107,6 +130,12 @@ class Etcd:
         except subprocess.TimeoutExpired:
             return 1, f"{endpoint} doesn't answer"
         return done.returncode, (done.stderr if done.returncode else done.stdout).decode(errors="replace")
+
+
+def has_data(folder: Path = Path(DATA)) -> bool:
+    """Whether a member has kept anything there."""
+    member = folder / "member"
+    return member.is_dir() and any(os.scandir(member))
 
 
 def parse(answer: str) -> tuple[Member, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a control plane may join or restart something: pure judgements, and the waiting until they say yes.
+"""Whether a node may join or restart a member of etcd or an API server: pure judgements, and the waiting for a yes.
 
 etcd takes writes while a majority of its voting members is well. What is done here never lets that go.
 """
@@ -18,20 +18,28 @@ from .etcd import Etcd, Member
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ETCD_POD = "etcd"
-API_POD = "kube-apiserver"
+ETCD = "etcd"
+API = "kube-apiserver"
 _ALONE_OR_TWO = 2  # members of which none can be missed
 _PAUSE = 1.0  # seconds between two looks
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A control plane's part of etcd and of the API, by the plan: addresses for other members and for clients."""
+    """A node's part of etcd and of the API, by the plan: addresses for other members and for clients.
+
+    A control plane has no part of etcd where that is on machines of its own, and those have no API.
+    """
 
     name: str
-    peer: str
-    client: str
-    api: str
+    peer: str = ""
+    client: str = ""
+    api: str = ""
+
+    @property
+    def alike(self) -> str:
+        """What a person calls others of its kind."""
+        return "control plane" if self.api else "machine of etcd"
 
     @property
     def api_probe(self) -> static_pods.Probe:
@@ -59,13 +67,13 @@ def stale_member(own: Peer, local: Local, members: Sequence[Member], healthy: fr
     if namesake:
         raise NodeError(
             f"etcd has a member {namesake} of this node's name at another address: if that machine is gone for good, "
-            f"run etcdctl member remove {namesake.id:x} on another control plane"
+            f"run etcdctl member remove {namesake.id:x} on another {own.alike}"
         )
     if mine is None:
         if local.data:
+            away = "run kubeadm reset on this node" if own.api else "move /var/lib/etcd/member away on this machine"
             raise NodeError(
-                "/var/lib/etcd has data of a member that etcd doesn't know: if nobody needs it, "
-                "run kubeadm reset on this node and apply again"
+                f"/var/lib/etcd has data of a member that etcd doesn't know: if nobody needs it, {away} and apply again"
             )
         return None
     if local.data or not mine.started:
@@ -89,12 +97,12 @@ def refuse_join(own: Peer, members: Sequence[Member], healthy: frozenset[int]) -
         if one.learner:
             raise NodeError(
                 f"etcd member {one} doesn't vote yet, since its node's join was cut off: finish that first, or run "
-                f"etcdctl member remove {one.id:x} on another control plane"
+                f"etcdctl member remove {one.id:x} on another {own.alike}"
             )
         if one.id not in healthy:
             raise NodeError(
                 f"etcd member {one} isn't well, and nothing joins before it is: start its node; if that is gone for "
-                f"good, run etcdctl member remove {one.id:x} on another control plane"
+                f"good, run etcdctl member remove {one.id:x} on another {own.alike}"
             )
 
 
@@ -121,7 +129,7 @@ def _listed(members: Sequence[Member]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """The control planes of the plan, of which one is this node.
+    """The control planes of the plan, or the machines of etcd, of which one is this node.
 
     Attributes:
         timeout: seconds that others may take until they are well.
@@ -138,7 +146,7 @@ class Quorum:
 
     @property
     def others(self) -> tuple[Peer, ...]:
-        """The other control planes."""
+        """The others."""
         return tuple(peer for peer in self.peers if peer.name != self.node)
 
     @property
@@ -147,26 +155,26 @@ class Quorum:
         return Etcd([peer.client for peer in (*self.others, self.own)])
 
     def before_restart(self, name: str) -> None:
-        """Wait until the static pod `name` of this node may be away for a moment.
+        """Wait until the program `name` of this node may be away for a moment.
 
         Raises:
             NodeError: it still may not when the time is over; nothing was changed.
         """
-        if self.others and name == ETCD_POD:
-            _until(self._require_majority, self.timeout)
-        elif self.others and name == API_POD:
-            _until(self.require_api, self.timeout)
+        if self.others and name == ETCD:
+            until(self._require_majority, self.timeout)
+        elif self.others and name == API:
+            until(self.require_api, self.timeout)
 
     def after_restart(self, name: str) -> None:
-        """Wait until the static pod `name` of this node does its part again, so that another may restart.
+        """Wait until the program `name` of this node does its part again, so that another may restart.
 
         Raises:
             NodeError: it doesn't.
         """
-        if self.others and name == ETCD_POD:
-            _until(self._require_own_member, self.timeout)
-        elif self.others and name == API_POD:
-            _until(self._require_own_api, self.timeout)
+        if self.others and name == ETCD:
+            until(self._require_own_member, self.timeout)
+        elif self.others and name == API:
+            until(self._require_own_api, self.timeout)
 
     def _require_majority(self) -> None:
         members = self.etcd.members()
@@ -175,7 +183,7 @@ class Quorum:
     def _require_own_member(self) -> None:
         mine = [one for one in self.etcd.members() if one.peer == self.own.peer]
         if not self.etcd.healthy(mine):
-            raise NodeError("static pod etcd: its member isn't well after the restart: look at crictl logs")
+            raise NodeError("etcd: its member isn't well after the restart: look at its log")
 
     def _require_own_api(self) -> None:
         if not static_pods.answers(self.own.api_probe):
@@ -200,14 +208,17 @@ class Quorum:
         found: list[Member | None] = []
 
         def look() -> None:
-            require_no_kubeadm()
-            self.require_api()
+            if self.own.api:
+                require_no_kubeadm()
+                self.require_api()
+            if not self.own.peer:
+                return  # etcd is elsewhere, and isn't concerned
             members = self.etcd.members()
             healthy = self.etcd.healthy(members)
             refuse_join(self.own, members, healthy)
             found[:] = [stale_member(self.own, local, members, healthy)]
 
-        _until(look, self.timeout)
+        until(look, self.timeout)
         return found[0]
 
 
@@ -223,19 +234,26 @@ def require_no_kubeadm() -> None:
 
 
 def quorum(params: dict[str, object] | None, timeout: float) -> Quorum | None:
-    """From a module's option: `node` and `peers`; None where there is nobody to ask."""
+    """From a module's option: `node` and `peers`; None where there is nobody to ask.
+
+    Raises:
+        NodeError: it has another form.
+    """
     if not params:
         return None
     try:
         peers = tuple(Peer(**one) for one in params["peers"])  # type: ignore[attr-defined]  # of Ansible, so unknown
         found = Quorum(str(params["node"]), peers, timeout)
-        _ = found.own
+        own = found.own
     except (KeyError, TypeError, StopIteration):
+        own = None
+    if own is None or bool(own.peer) != bool(own.client) or not own.peer + own.api:
         raise NodeError("quorum: isn't of the form that is documented: correct it") from None
     return found
 
 
-def _until(look: Callable[[], None], timeout: float) -> None:
+def until(look: Callable[[], None], timeout: float) -> None:
+    """Look again and again until `look` has nothing against it; at the end its last word counts."""
     deadline = time.monotonic() + timeout
     while True:
         try:

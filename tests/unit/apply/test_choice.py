@@ -36,7 +36,7 @@ def test_nodes_and_phases_come_in_their_own_order() -> None:
 
 def test_the_phases_are_those_of_the_playbook() -> None:
     assert phases() == (
-        *("preflight", "host", "first-control-plane", "control-planes", "workers", "dns", "kubeadm"),
+        *("preflight", "host", "etcd", "first-control-plane", "control-planes", "workers", "dns", "kubeadm"),
         *("serving-certificates", "manifests", "health"),
     )
 
@@ -117,6 +117,13 @@ def test_control_planes_come_first_and_what_is_the_clusters_last() -> None:
     assert not {"dns", "manifests"} & set(wave.phases)
     assert (wave.others, wave.waits) == (CONTROL_PLANES, ())
     assert last.phases == ("dns", "manifests", "health")
+
+
+def test_machines_of_etcd_go_with_the_control_planes_that_need_them() -> None:
+    tried = Tried()
+    build = BuildFolder(Path("/build"), {"nodes": ROLES | {"etcd1": {"role": "etcd"}}})
+    waves.in_waves(build, choice(wave="5"), tried)
+    assert tried.nodes == [(*CONTROL_PLANES, "etcd1"), NODES[3:], (*NODES, "etcd1")]
 
 
 def test_workers_alone_wait_for_each_other_too() -> None:

@@ -78,7 +78,7 @@ def reported(plan: ClusterPlan, waivers: tuple[Waiver, ...]) -> Parts:
         Observation(control.id, node.name, "collector", "this", "that", NOW, ok=False)
         for control in CONTROLS
         for node in plan.nodes
-        if node.role in control.roles
+        if control.concerns(node.duties)
     ]
     return {"report.json": json.dumps(document(judge(plan, failing, waivers, NOW)))}
 

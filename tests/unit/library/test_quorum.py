@@ -135,6 +135,31 @@ def test_what_is_no_list_of_control_planes_is_refused() -> None:
         assert "correct it" in refusal(quorum.quorum, wrong, 1)
 
 
+@pytest.mark.parametrize(
+    "own",
+    [{}, {"peer": "https://10.0.0.1:2380"}, {"client": "https://10.0.0.1:2379", "api": "https://10.0.0.1:6443"}],
+)
+def test_a_node_has_a_part_of_etcd_or_of_the_api_or_of_both(own: dict[str, str]) -> None:
+    assert "correct it" in refusal(quorum.quorum, {"node": "n1", "peers": [{"name": "n1", **own}]}, 1)
+
+
+def test_machines_of_etcd_and_control_planes_are_told_apart() -> None:
+    own, other = (quorum.Peer(f"etcd{number}", f"https://10.0.0.{number}:2380", "https://x") for number in (3, 2))
+    away = refusal(quorum.refuse_join, own, [member(1), replace(member(2), name=other.name)], frozenset({1}))
+    assert "on another machine of etcd" in away
+    unknown = refusal(quorum.stale_member, own, BEGUN, ALL[:2], frozenset({1, 2}))
+    assert "move /var/lib/etcd/member away on this machine" in unknown
+
+
+def test_a_control_plane_whose_etcd_is_elsewhere_asks_nothing_of_it() -> None:
+    here, there = (quorum.Peer(f"cp{number}", api="https://127.0.0.1:1") for number in (1, 2))
+    gate = quorum.Quorum("cp1", (here,), 0)
+    assert "none of the other API servers is ready" in refusal(gate.before_join, NOTHING)
+    assert "none of the other API servers is ready (cp2)" in refusal(
+        quorum.Quorum("cp1", (here, there), 0).before_join, NOTHING
+    )
+
+
 def test_phases_that_a_join_has_done_are_left_out(tmp_path: Path) -> None:
     def asked() -> object:
         done = subprocess.run(
@@ -291,16 +316,8 @@ def test_members_of_a_real_etcd_are_seen_judged_and_removed(members: Members) ->
 def test_a_learner_is_seen_as_one(members: Members) -> None:
     members.wait("cp1", "cp2", "cp3")
     fourth = members.name("cp4")
-    etcdctl = [found()["etcdctl"], f"--endpoints={members.peers['cp1'].client}", f"--cacert={members.folder}/ca.crt"]
-    etcdctl += [
-        f"--{kind}={members.folder}/healthcheck-client.{end}" for kind, end in (("cert", "crt"), ("key", "key"))
-    ]
-    added = [*etcdctl, "member", "add", "cp4", "--learner", f"--peer-urls={fourth.peer}"]
     # etcd adds nobody before its members have been together for five seconds (its strict-reconfig-check).
-    limit = time.monotonic() + 60
-    while subprocess.run(added, check=False, capture_output=True).returncode:
-        assert time.monotonic() < limit
-        time.sleep(0.2)  # the pace of trying
+    quorum.until(lambda: members.client.add(fourth.name, fourth.peer), 60)
     (new,) = (one for one in members.client.members() if one.learner)
     assert not new.started
     assert members.client.healthy([new]) == frozenset()
@@ -310,6 +327,11 @@ def test_a_learner_is_seen_as_one(members: Members) -> None:
     assert "doesn't vote yet" in refusal(
         quorum.refuse_join, members.peers["cp2"], listed, members.client.healthy(listed)
     )
+    assert "can't be added" in refusal(members.client.add, "cp4", fourth.peer)
+    (new,) = (one for one in listed if one.learner)
+    quorum.until(lambda: members.client.promote(new), 60)
+    assert not [one for one in members.client.members() if one.learner]
+    assert "can't vote yet" in refusal(members.client.promote, new)
 
 
 def test_the_module_says_what_is_in_the_way_and_changes_nothing(tmp_path: Path) -> None:
@@ -320,3 +342,55 @@ def test_the_module_says_what_is_in_the_way_and_changes_nothing(tmp_path: Path) 
     assert done.status == 1
     assert "none of the other API servers is ready (cp1)" in done.values["msg"]
     assert list(tmp_path.iterdir()) == []
+
+
+# --- machines of etcd's own
+
+
+LOCAL_ETCD = """
+import json, pathlib, sys
+from tests.unit.library import conftest  # Ansible then finds our module_utils
+sys.path.insert(0, str(conftest.LIBRARY))
+import preflight
+preflight._MANIFESTS = pathlib.Path(sys.argv[1])
+print(json.dumps([[problem.what for problem in preflight.local_etcd(wanted)] for wanted in (True, False)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("servers", "refused"),
+    [
+        (None, (False, False)),
+        ("https://127.0.0.1:2379", (False, True)),
+        ("https://[::1]:2379", (False, True)),
+        ("https://192.0.2.31:2379,https://192.0.2.32:2379", (True, False)),
+    ],
+)
+def test_etcd_stays_where_a_cluster_began_with_it(
+    tmp_path: Path, servers: str | None, refused: tuple[bool, bool]
+) -> None:
+    if servers:
+        (tmp_path / "kube-apiserver.yaml").write_text(f"    - --etcd-servers={servers}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", LOCAL_ETCD, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    found = json.loads(done.stdout)
+    assert tuple(map(bool, found)) == refused
+    assert all("the roles in cluster.yaml say otherwise" in what for each in found for what in each)
+
+
+@pytest.mark.parametrize("state", ["begun", "joined"])
+def test_what_would_become_a_member_is_told_and_nothing_done(tmp_path: Path, state: str) -> None:
+    members = [
+        {"name": name, "peer": "https://127.0.0.1:1", "client": "https://127.0.0.1:1"} for name in ("etcd1", "etcd2")
+    ]
+    asked = {"node": "etcd1", "members": members, "cluster": "c", "state": state, "timeout": 0}
+    done = run_module("etcd_member", {**asked, "pending": str(tmp_path / "pending.json")}, check=True)
+    assert (done.status, done.values["actions"]) == (0, [{"action": "start", "name": "etcd.service"}])
+    assert list(tmp_path.iterdir()) == []
+    nobody = run_module("etcd_member", {**asked, "node": "etcd9"}, check=True)
+    assert (nobody.status, "correct it" in nobody.values["msg"]) == (1, True)

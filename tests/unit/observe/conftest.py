@@ -17,7 +17,8 @@ from tests.unit.plan.planner import Planner
 if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
 
-_LAB = Path(__file__).parent / "fixtures" / "lab"
+_FIXTURES = Path(__file__).parent / "fixtures"
+_LAB = _FIXTURES / "lab"
 # Of the recorded cluster; a snapshot has its certificates, and who judges it is told these.
 AUTHORITIES: dict[str, str] = json.loads((_LAB / "authorities.json").read_text(encoding="utf-8"))
 _HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAvH0vWaWbYgxIBFTDAG8WQgSXiaCpvPjMLWkKKJbTqL"
@@ -26,7 +27,12 @@ _HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAvH0vWaWbYgxIBFTDAG8WQgSXiaCpv
 @pytest.fixture(scope="session")
 def plan() -> ClusterPlan:
     """The cluster of the fixtures: one control plane, one worker."""
-    loaded = load(_LAB / "cluster.yaml")
+    return recorded_plan(_LAB)
+
+
+def recorded_plan(folder: Path) -> ClusterPlan:
+    """The plan of a recorded cluster."""
+    loaded = load(folder / "cluster.yaml")
     keys = {node.name: (_HOST_KEY,) for node in loaded.cluster.spec.nodes}
     facts = LabFacts(
         cgroup_version=2,

@@ -27,7 +27,7 @@ def test_no_secret_in_observations(
             file["token"] = _CANARY
         for pems in facts["certificates"].values():
             pems.append(f"-----BEGIN PRIVATE KEY-----\n{_CANARY}\n-----END PRIVATE KEY-----\n")
-    nodes["cp1"]["cluster"]["etcd"]["secrets"]["values"] = [_CANARY]
+    nodes["cp1"]["etcd"]["secrets"]["values"] = [_CANARY]
     observations = suite.run(plan, snapshot, {"amd64": digests}, AUTHORITIES, live=0)
     assert observations
     assert _CANARY not in "".join(one.expected + one.observed for one in observations)

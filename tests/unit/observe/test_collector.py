@@ -392,12 +392,20 @@ def test_a_section_that_fails_leaves_the_others(tmp_path: Path) -> None:
         "specs": [],
         "trials": {},
         "objects": [],
-        "etcd": ["/no/such"],
-        "stored": {"secrets": "/registry/secrets/"},
         "audit_log": str(tmp_path / "none"),
     }
     seen = _collect(cluster=nowhere, folders=[str(tmp_path)])
     assert seen["folders"] == {str(tmp_path): []}
-    assert "FileNotFoundError" in seen["cluster"]["etcd"]["secrets"]["error"]
     assert "FileNotFoundError" in seen["cluster"]["accounts"]["error"]
     assert "no scratch secret was made" in seen["cluster"]["audit"]["error"]
+
+
+def test_a_member_of_etcd_that_cannot_be_read_is_told_and_one_elsewhere_is_nothing() -> None:
+    def asked(etcd: dict[str, Any] | None) -> Any:  # noqa: ANN401  # JSON
+        text = program({"within_pods": {}, "etcd": etcd})
+        done = subprocess.run([sys.executable, "-I", "-"], input=text, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)["etcd"]
+
+    failed = asked({"command": ["/no/such"], "stored": {"secrets": "/registry/secrets/"}})
+    assert "FileNotFoundError" in failed["secrets"]["error"]
+    assert asked(None) == {}

@@ -10,7 +10,7 @@ from kharden.controls import CONTROLS
 from kharden.controls.checks import PodAdmission, Probe
 from kharden.observe import pods
 from kharden.observe.questions import askers, foreign_node_questions, probe_questions
-from kharden.observe.request import attempts, request, stored_under
+from kharden.observe.request import attempts, etcd_question, request, stored_under
 from kharden.observe.witnesses import everybody
 from tests.unit.plan.planner import Planner
 
@@ -53,7 +53,10 @@ def test_what_listens_everywhere_is_asked_at_each_address_and_etcd_at_its_own(
     shaken = {(each["host"], each["port"]) for each in asked["handshakes"].values()}
     assert {(first, 10250), (second, 10250), (first, 2379)} <= shaken
     assert (second, 2379) not in shaken
-    assert f"--endpoints=https://{loopback}:2379" in asked["cluster"]["etcd"]
+    etcd = etcd_question(plan, node)
+    assert etcd
+    assert f"--endpoints=https://{loopback}:2379" in etcd["command"]
+    assert etcd_question(plan, plan.nodes[1]) is None
     assert "net.ipv6.conf.all.forwarding" in asked["sysctls"]
 
 
@@ -87,9 +90,7 @@ def test_every_question_is_asked_by_those_who_answer_for_it(
     }
     for target in cluster.nodes:
         for control in CONTROLS:
-            if target.role not in control.roles:
-                continue
-            for check in control.checks:
+            for check in control.checks_for(target.duties):
                 if isinstance(check, Probe):
                     for asker in askers(everybody(cluster), target, check):
                         asked = {question.text for question in probe_questions(target, check)}

@@ -88,7 +88,7 @@ def _seen(
             )
         )
         for node in plan.nodes
-        if node.role in control(identifier).roles
+        if control(identifier).concerns(node.duties)
     }
 
 

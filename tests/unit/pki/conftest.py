@@ -48,7 +48,7 @@ class MakePlan(Protocol):
 def _node(name: str, address: str, role: Role, *, first: bool) -> NodePlan:
     ssh = SshPlan("root", 22, (), None)
     runtime = RuntimePlan(2, "systemd", restrict_oom_score=False, file_limit=1024, kernel_settings=True)
-    return NodePlan(name, (ip_address(address),), role, "amd64", first, ssh, (), (), runtime)
+    return NodePlan(name, (ip_address(address),), role, "amd64", first, ssh, (), (), runtime, role == "control-plane")
 
 
 def _make_plan(

@@ -240,7 +240,8 @@ def test_nodes_come_and_go(make_plan: MakePlan, folder: Path, identities: Identi
     shrunk, notes = load_or_create(one, folder, identities, now)
     assert shrunk.leaves.nodes == first.leaves.nodes
     assert notes == tuple(
-        f"dropped the certificates of {name}: it is no control plane any more" for name in ("cp2", "cp3")
+        f"dropped the certificates of {name}: it is neither control plane nor member of etcd any more"
+        for name in ("cp2", "cp3")
     )
     assert not shrunk.roots.opened
 

@@ -43,6 +43,12 @@ def host_key(number: int) -> str:
     return f"ssh-ed25519 {base64.b64encode(blob).decode()}"
 
 
+def _role(before: int, left: int, control_planes: int, etcd: int) -> str:
+    if before < control_planes:
+        return "control-plane"
+    return "etcd" if left <= etcd else "worker"
+
+
 @dataclass(frozen=True)
 class Planner:
     """Writes a cluster.yaml, loads it and makes its plan."""
@@ -54,12 +60,13 @@ class Planner:
         *,
         offsets: tuple[int, ...] = (11, 21),
         control_planes: int = 1,
+        etcd: int = 0,
         networks: str = "IPv4",
         lab: LabFacts | None = None,
         ssh: dict[str, Any] | None = None,
         **sections: Any,  # noqa: ANN401  # sections of cluster.yaml are open
     ) -> ClusterPlan:
-        """The plan of nodes at `offsets` in each range of nodes, of which the first ones are control planes."""
+        """The plan of nodes at `offsets` in each range of nodes; first control planes, last machines of etcd."""
         ranges = dict(zip(("nodeCIDRs", "podCIDRs", "serviceCIDRs"), NETWORKS[networks], strict=True))
         network = ranges | sections.pop("network", {})
         home, *more = map(ip_network, network["nodeCIDRs"])
@@ -67,7 +74,7 @@ class Planner:
             {
                 "name": f"n{offset}",
                 "address": str(home[offset]),
-                "role": "control-plane" if number < control_planes else "worker",
+                "role": _role(number, len(offsets) - number, control_planes, etcd),
             }
             | ({"secondAddress": str(more[0][offset])} if more else {})
             | ({} if lab else {"ssh": {"hostKeys": [host_key(offset)], **(ssh or {})}})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kharden.render.cluster import Build
 
 
-@pytest.fixture(scope="session", params=["lab", "ha"])
+@pytest.fixture(scope="session", params=["lab", "ha", "etcd"])
 def case(request: pytest.FixtureRequest) -> str:
     """The name of a folder of tests/golden."""
     name: str = request.param

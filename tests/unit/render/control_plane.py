@@ -85,10 +85,11 @@ class Process:
 
 @dataclass
 class ControlPlane:
-    """The files of one control plane below `root`."""
+    """The files of one control plane below `root`; where etcd is elsewhere, those of its machine below `member`."""
 
     root: Path
     programs: Programs
+    member: Path | None = None
     etcd_port: int = field(default_factory=free_port)
     api_port: int = field(default_factory=free_port)
 
@@ -110,11 +111,36 @@ class ControlPlane:
                 capture_output=True,
             )
 
+    def place_member(self, node: NodeFiles) -> None:
+        """Write the files of a machine of etcd's own below a folder beside the root."""
+        self.member = self.root.with_name("member")
+        for folder in node.folders:
+            (self.member / folder.path[1:]).mkdir(parents=True, exist_ok=True)
+        for file in node.files:
+            path = self.member / file.path[1:]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.content)
+
+    def _unit_argv(self, member: Path) -> list[str]:
+        """The command of etcd's service, with its flags' paths where the unit's mount would lead."""
+        unit = (member / "etc/systemd/system/etcd.service").read_text(encoding="utf-8")
+        command = re.search(r"^ExecStart=(.*?[^\\])\n", unit, re.MULTILINE | re.DOTALL)
+        bound = re.search(r"^BindReadOnlyPaths=(.*):(.*)\n", unit, re.MULTILINE)
+        assert command
+        assert bound
+        flags = command[1].replace("\\\n", " ").split()[1:]
+        moved = {bound[2]: f"{member}{bound[1]}", "/var/lib/etcd": f"{member}/var/lib/etcd"}
+        for inside, outside in moved.items():
+            flags = [re.sub(rf"(?<==){re.escape(inside)}(?=/|$)", outside, flag) for flag in flags]
+        return [self.programs["etcd"], *flags]
+
     def path(self, path: str) -> Path:
         return self.root / path[1:]
 
     def argv(self, name: str) -> list[str]:
         """The command of a static pod, with its flags' paths where the pod's mounts would lead."""
+        if name == "etcd" and self.member:
+            return self._unit_argv(self.member)
         pod = yaml.safe_load(self.path(f"/etc/kubernetes/manifests/{name}.yaml").read_bytes())["spec"]
         volumes = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"]}
         mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in pod["containers"][0]["volumeMounts"]}
@@ -186,6 +212,8 @@ def placed(plan: ClusterPlan, programs: Programs, folder: Path) -> ControlPlane:
     build = rendered(plan, secrets)
     own = ControlPlane(folder / "node", programs)
     own.place(build.nodes[0])
+    if plan.etcd_machines:
+        own.place_member(next(node for node in build.nodes if node.node == plan.etcd_machines[0].name))
     server = f"https://127.0.0.1:{own.api_port}"
     administrator = secrets.roots.open().super_admin
     text = kubeconfig(plan.name, secrets.authority, administrator, user="test", server=server)

@@ -217,21 +217,37 @@ def test_the_same_input_gives_the_same_bytes(case: str, build: Build, identities
 
 
 INIT = "/etc/kharden/kubeadm/init.yaml"
-Change = tuple[str, "Callable[[ClusterPlan], ClusterPlan]", set[str], set[str]]
+UNIT = "/etc/systemd/system/etcd.service"
+# Of control planes, of workers, and of machines of etcd's own.
+Change = tuple[str, "Callable[[ClusterPlan], ClusterPlan]", set[str], set[str], set[str]]
 CHANGES: tuple[Change, ...] = (
     (
         "a limit of processes",
         lambda plan: replace(plan, kubelet=replace(plan.kubelet, pod_pids_limit=77)),
         {INIT},
         {INIT},
+        set(),
     ),
-    ("the audit log's age", lambda plan: replace(plan, audit=replace(plan.audit, max_age_days=7)), {INIT}, {INIT}),
-    ("suites", lambda plan: replace(plan, tls_suites=plan.tls_suites[:1]), {INIT}, {INIT}),
-    ("the keys' algorithm", lambda plan: replace(plan, pki=replace(plan.pki, algorithm="ECDSA-P384")), {INIT}, {INIT}),
+    (
+        "the audit log's age",
+        lambda plan: replace(plan, audit=replace(plan.audit, max_age_days=7)),
+        {INIT},
+        {INIT},
+        set(),
+    ),
+    ("suites", lambda plan: replace(plan, tls_suites=plan.tls_suites[:1]), {INIT}, {INIT}, {UNIT}),
+    (
+        "the keys' algorithm",
+        lambda plan: replace(plan, pki=replace(plan.pki, algorithm="ECDSA-P384")),
+        {INIT},
+        {INIT},
+        set(),
+    ),
     (
         "rate limits",
         lambda plan: replace(plan, admission=replace(plan.admission, event_rate_limits=())),
         {"/etc/kharden/api/admission.yaml"},
+        set(),
         set(),
     ),
     (
@@ -239,11 +255,13 @@ CHANGES: tuple[Change, ...] = (
         lambda plan: replace(plan, audit=replace(plan.audit, contents=not plan.audit.contents)),
         {"/etc/kharden/api/audit-policy.yaml"},
         set(),
+        set(),
     ),
     (
         "what is encrypted",
         lambda plan: replace(plan, encryption=replace(plan.encryption, resources=("secrets",))),
         {"/etc/kharden/api/encryption.yaml"},
+        set(),
         set(),
     ),
     (
@@ -251,44 +269,51 @@ CHANGES: tuple[Change, ...] = (
         lambda plan: replace(plan, admission=replace(plan.admission, pod_security="privileged")),
         {"/etc/kharden/api/admission.yaml"},
         set(),
+        set(),
     ),
     (
         "ports",
         lambda plan: replace(plan, network=replace(plan.network, ports=(NetworkPort(9100, "tcp", "pods"),))),
         {"/etc/nftables.d/kharden.nft"},
         {"/etc/nftables.d/kharden.nft"},
+        set(),
     ),
     (
         "access",
         lambda plan: replace(plan, access=replace(plan.access, api=(ip_network("192.0.2.128/25"),))),
         {"/etc/nftables.d/kharden.nft"},
         {"/etc/nftables.d/kharden.nft"},
+        set(),
     ),
 )
 
 
 @pytest.mark.parametrize(
-    ("change", "control_plane", "worker"), [each[1:] for each in CHANGES], ids=[each[0] for each in CHANGES]
+    ("change", "control_plane", "worker", "etcd"), [each[1:] for each in CHANGES], ids=[each[0] for each in CHANGES]
 )
 def test_a_change_of_the_plan_reaches_its_files_and_no_other(
-    plan: ClusterPlan, change: Callable[[ClusterPlan], ClusterPlan], control_plane: set[str], worker: set[str]
+    plan: ClusterPlan,
+    change: Callable[[ClusterPlan], ClusterPlan],
+    control_plane: set[str],
+    worker: set[str],
+    etcd: set[str],
 ) -> None:
     found = changed(rendered(plan), rendered(change(plan)))
     wanted = {f"{node.name}:{path}" for node in plan.control_planes for path in control_plane if path[0] == "/"}
     wanted |= {f"{node.name}:{path}" for node in plan.workers for path in worker if path[0] == "/"}
+    wanted |= {f"{node.name}:{path}" for node in plan.etcd_machines for path in etcd}
     assert found == wanted | {f"cluster:{path}" for path in control_plane if path[0] != "/"}
 
 
 def test_another_runtime_changes_one_nodes_runtime(plan: ClusterPlan) -> None:
-    last = plan.nodes[-1]
-    other = replace(
-        last, runtime=replace(last.runtime, file_limit=99, restrict_oom_score=not last.runtime.restrict_oom_score)
-    )
-    found = changed(rendered(plan), rendered(replace(plan, nodes=(*plan.nodes[:-1], other))))
-    assert found == {
-        f"{last.name}:/etc/containerd/config.toml",
-        f"{last.name}:/etc/systemd/system/containerd.service",
-    }
+    for last in {plan.workers[-1], plan.nodes[-1]}:
+        other = replace(
+            last, runtime=replace(last.runtime, file_limit=99, restrict_oom_score=not last.runtime.restrict_oom_score)
+        )
+        nodes = tuple(other if node == last else node for node in plan.nodes)
+        found = changed(rendered(plan), rendered(replace(plan, nodes=nodes)))
+        containerd = {"/etc/containerd/config.toml", "/etc/systemd/system/containerd.service"}
+        assert found == {f"{last.name}:{path}" for path in (containerd if last.kubelet else {UNIT})}
 
 
 def test_one_node_more_changes_only_routes_and_rules_on_the_others(
@@ -296,15 +321,16 @@ def test_one_node_more_changes_only_routes_and_rules_on_the_others(
 ) -> None:
     text = (GOLDEN / case / "cluster.yaml").read_text(encoding="utf-8")
     worker = text[text.index("    - name: w1\n") : text.index("  endpoint:\n" if case == "ha" else "  network:\n")]
-    worker = worker.partition("    - name: w2\n")[0]
+    worker = worker.partition("    - name: w2\n")[0].partition("    - name: etcd1\n")[0]
     new = worker.replace("w1", "w9").replace("::21", "::29").replace(".21", ".29").replace("ISEh", "KSkp")
     path = tmp_path / case / "cluster.yaml"
     path.parent.mkdir()
     path.write_text(text.replace(worker, worker + new), encoding="utf-8")
     found = changed(rendered(plan), rendered(planned(path)))
-    routes = {f"{node.name}:/etc/systemd/system/kharden-routes.service" for node in plan.nodes}
+    routes = {f"{node.name}:/etc/systemd/system/kharden-routes.service" for node in plan.kubelets}
     ansible = {"ansible:hosts.yaml", "ansible:known_hosts", "ansible:ssh_config"}
-    rules = {f"{node.name}:/etc/nftables.d/kharden.nft" for node in plan.nodes}
+    # A worker more is nobody whom a machine of etcd's own lets in.
+    rules = {f"{node.name}:/etc/nftables.d/kharden.nft" for node in plan.kubelets}
     assert {name for name in found if not name.startswith("w9:")} == routes | rules | ansible | {"cluster:nodes.yaml"}
 
 
@@ -322,4 +348,4 @@ def test_other_images_reach_the_configurations_that_name_them(plan: ClusterPlan)
         replace(image, reference=image.reference.replace("pause:3.10.2", "pause:3.11")) for image in supply.images
     )
     found = changed(rendered(plan), rendered(plan, supply=replace(supply, images=images)))
-    assert found == {f"{node.name}:/etc/containerd/config.toml" for node in plan.nodes} | {"ansible:hosts.yaml"}
+    assert found == {f"{node.name}:/etc/containerd/config.toml" for node in plan.kubelets} | {"ansible:hosts.yaml"}

@@ -55,6 +55,5 @@ def test_the_build_is_the_one_that_was_recorded(
 def test_what_was_recorded_is_worth_comparing(case: str) -> None:
     wanted = public(GOLDEN / case / "rendered")
     assert {"manifest.json", "ansible/hosts.yaml", "cluster/namespaces.yaml"} <= wanted.keys()
-    assert len([name for name in wanted if name.endswith("/etc/kharden/kubeadm/init.yaml")]) == (
-        5 if case == "ha" else 2
-    )
+    nodes = {"lab": 2, "ha": 5, "etcd": 3}[case]
+    assert len([name for name in wanted if name.endswith("/etc/kharden/kubeadm/init.yaml")]) == nodes

@@ -67,18 +67,21 @@ class Shape:
     networks: str
     preset: Preset = "cis"
     lab: bool = False
+    etcd: int = 0
 
     def __str__(self) -> str:
         where = "lab" if self.lab else self.networks
-        return f"{self.version}, {self.preset}, {self.control_planes} control planes, {where}"
+        apart = f", {self.etcd} machines of etcd" if self.etcd else ""
+        return f"{self.version}, {self.preset}, {self.control_planes} control planes{apart}, {where}"
 
     def plan(self, folder: Path) -> ClusterPlan:
         """Its plan; its cluster.yaml is written into `folder`."""
         folder.mkdir()
-        offsets = (*range(11, 11 + self.control_planes), 21)
+        offsets = (*range(11, 11 + self.control_planes), 21, *range(31, 31 + self.etcd))
         return Planner(folder)(
             offsets=offsets,
             control_planes=self.control_planes,
+            etcd=self.etcd,
             networks=self.networks,
             lab=facts(*(f"n{offset}" for offset in offsets)) if self.lab else None,
             kubernetes={"version": self.version},
@@ -97,6 +100,8 @@ SHAPES = [
     ),
     *(Shape(version, 3, "IPv6 and IPv4") for version in VERSIONS),
     *(Shape(version, 1, "IPv4", lab=True) for version in VERSIONS),
+    *(Shape(version, 2, "IPv4 and IPv6", etcd=3) for version in VERSIONS),
+    *(Shape(version, 1, "IPv6", etcd=1) for version in VERSIONS),
 ]
 
 
@@ -120,7 +125,8 @@ def kubeadm(programs: Programs, build: Build, folder: Path) -> str:
     discovery = folder / "discovery.conf"
     discovery.write_text(DISCOVERY, encoding="utf-8")
     complaints = []
-    for number, node in enumerate(build.nodes):
+    nodes = {node.name for node in build.plan.kubelets}
+    for number, node in enumerate(each for each in build.nodes if each.node in nodes):
         complaints.append(validate(programs, folder / "init.yaml", text(build, node.node, INIT)))
         if number:
             join = text(build, node.node, JOIN).replace("/run/kharden/discovery.conf", str(discovery))

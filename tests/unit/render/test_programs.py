@@ -22,7 +22,7 @@ from kharden.observe.collector import journal
 from kharden.pki.bundle import load_or_create
 from kharden.seal import STORES, load_or_create_identity
 
-from .stand_ins import GOLDEN, planned
+from .stand_ins import GOLDEN, planned, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def test_containerd_would_complain_about_an_unknown_key(build: Build, programs: 
 
 
 def test_the_runtime_is_what_the_nodes_kernel_allows(build: Build, plan: ClusterPlan) -> None:
-    for node in plan.nodes:
+    for node in plan.kubelets:
         content = tomllib.loads(texts(build, "/etc/containerd/config.toml")[node.name])
         runtime = content["plugins"]["io.containerd.cri.v1.runtime"]
         options = runtime["containerd"]["runtimes"]["runc"]["options"]
@@ -121,7 +121,7 @@ def test_the_runtime_is_what_the_nodes_kernel_allows(build: Build, plan: Cluster
 def test_a_pod_gets_an_address_out_of_each_of_its_nodes_ranges(
     build: Build, plan: ClusterPlan, programs: Programs, tmp_path: Path
 ) -> None:
-    for node in plan.nodes:
+    for node in plan.kubelets:
         content = json.loads(texts(build, "/etc/cni/net.d/10-kharden.conflist")[node.name])
         bridge = content["plugins"][0]
         network = {"cniVersion": content["cniVersion"], "name": content["name"], **bridge}
@@ -145,9 +145,10 @@ def test_a_pod_gets_an_address_out_of_each_of_its_nodes_ranges(
 
 @pytest.mark.programs
 def test_every_plugin_that_is_named_is_brought_and_speaks_this_version(
-    build: Build, programs: Programs, tmp_path: Path
+    build: Build, plan: ClusterPlan, programs: Programs, tmp_path: Path
 ) -> None:
-    for node in build.nodes:
+    names = {node.name for node in plan.kubelets}
+    for node in (one for one in build.nodes if one.node in names):
         content = json.loads(texts(build, "/etc/cni/net.d/10-kharden.conflist")[node.node])
         named = [plugin["type"] for plugin in content["plugins"]]
         named += [plugin["ipam"]["type"] for plugin in content["plugins"] if "ipam" in plugin]
@@ -313,6 +314,17 @@ def test_systemd_takes_every_unit(build: Build, tmp_path: Path, node: str) -> No
 
 
 @pytest.mark.programs
+def test_systemd_takes_the_unit_of_etcd(tmp_path: Path) -> None:
+    plan = planned(GOLDEN / "etcd/cluster.yaml")
+    units = units_of(rendered(plan), "etcd1")
+    assert units.keys() == {"etcd.service", "kharden-firewall.service", "kharden-users.service"}
+    done = verified(tmp_path, units)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    wrong = {name: text.replace("ProtectSystem=strict", "ProtectSystem=strictly") for name, text in units.items()}
+    assert verified(tmp_path, wrong).stderr
+
+
+@pytest.mark.programs
 @pytest.mark.parametrize("change", [("Restart=always", "Restarts=always"), ("Type=notify", "Type=notified")])
 def test_systemd_would_not_take_something_else(build: Build, tmp_path: Path, change: tuple[str, str]) -> None:
     units = {name: content.replace(*change) for name, content in units_of(build, "w1").items()}
@@ -320,7 +332,7 @@ def test_systemd_would_not_take_something_else(build: Build, tmp_path: Path, cha
 
 
 def test_every_route_of_the_plan_is_set_and_every_stale_one_goes_first(build: Build, plan: ClusterPlan) -> None:
-    for node in plan.nodes:
+    for node in plan.kubelets:
         commands = re.findall(
             r"^ExecStart=/usr/sbin/ip (.*)$", units_of(build, node.name)["kharden-routes.service"], re.MULTILINE
         )
@@ -341,11 +353,13 @@ def test_sysctls_are_of_every_family_of_the_cluster_and_only_of_ones_own_kernel(
     for node in plan.nodes:
         lines = texts(build, "/etc/sysctl.d/90-kharden.conf")[node.name].splitlines()
         values = dict(line.split(" = ") for line in lines if line and not line.startswith("#"))
-        assert values["net.ipv4.ip_forward"] == "1"
-        assert values.get("net.ipv6.conf.all.forwarding") == ("1" if 6 in families else None)
+        forwards = "1" if node.kubelet else "0"
+        assert values["net.ipv4.ip_forward"] == forwards
+        assert values.get("net.ipv6.conf.all.forwarding") == (forwards if 6 in families else None)
         own = {name for name in values if not name.startswith("net.")}
-        assert bool(own) is node.runtime.kernel_settings
-        assert ("/etc/modules-load.d/kharden.conf" in {file.path for file in build.nodes[0].files}) is not plan.lab
+        assert bool(own) is (node.runtime.kernel_settings and node.kubelet)
+        modules = texts(build, "/etc/modules-load.d/kharden.conf")
+        assert (node.name in modules) is (node.kubelet and not plan.lab)
 
 
 @pytest.mark.programs

@@ -70,5 +70,5 @@ def good(plan: ClusterPlan, now: datetime) -> list[Observation]:
         Observation(control.id, node.name, "collector", "what must be", "what is", now, ok=True)
         for control in CONTROLS
         for node in plan.nodes
-        if node.role in control.roles
+        if control.concerns(node.duties)
     ]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kharden.report import Judgement
 
 _ID = "kubelet-unit-mode"
+# Controls of machines that do nothing but etcd; the cluster here has none.
+ETCD_ALONE = [entry.id for entry in CONTROLS if entry.duties == ("etcd",)]
 
 
 def _of(report: Report, identifier: str = _ID) -> Judgement:
@@ -41,12 +43,12 @@ def _waiver(expires: date) -> Waiver:
 def test_all_right_everywhere_passes(plan: ClusterPlan, good: list[Observation], now: datetime) -> None:
     report = judge(plan, good, (), now)
     assert report.summary == {
-        "pass": len(CONTROLS),
+        "pass": len(CONTROLS) - len(ETCD_ALONE),
         "fail": 0,
         "waived": 0,
         "manual": 0,
         "unknown": 0,
-        "not-applicable": 0,
+        "not-applicable": len(ETCD_ALONE),
     }
     assert exit_status(report) == 0
 
@@ -101,7 +103,7 @@ def test_a_look_at_the_live_node_alone_is_no_evidence(
 
 def test_no_observations_at_all_never_pass(plan: ClusterPlan, now: datetime) -> None:
     report = judge(plan, [], (), now)
-    assert report.summary["unknown"] == len(CONTROLS)
+    assert report.summary["unknown"] == len(CONTROLS) - len(ETCD_ALONE)
     assert exit_status(report) == 2
 
 
@@ -110,7 +112,7 @@ def test_observations_of_strange_nodes_and_controls_count_for_nothing(
 ) -> None:
     strange = [*good, replace(good[0], node="other", ok=False), replace(good[0], control="no-such", ok=False)]
     report = judge(plan, strange, (), now)
-    assert report.summary["pass"] == len(CONTROLS)
+    assert report.summary["pass"] == len(CONTROLS) - len(ETCD_ALONE)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,10 @@ def test_waiver_hides_neither_a_pass_nor_blindness(plan: ClusterPlan, good: list
 
 def test_lab_cannot_judge_its_kernel(lab: ClusterPlan, good: list[Observation], now: datetime) -> None:
     report = judge(lab, good, (), now)
-    assert {one.control.id for one in report.judgements if one.verdict == "not-applicable"} == set(NOT_APPLICABLE)
+    assert {one.control.id for one in report.judgements if one.verdict == "not-applicable"} == {
+        *NOT_APPLICABLE,
+        *ETCD_ALONE,
+    }
     told = _of(report, "sysctl-kernel").observations
     assert {(one.source, one.observed) for one in told} == {
         ("plan", "the kernel is that of the machine that the lab runs on")
@@ -161,10 +166,29 @@ def test_a_role_without_nodes_is_not_applicable(
     assert (judgement.verdict, judgement.observations) == ("not-applicable", ())
 
 
+def test_where_no_machine_is_etcds_own_the_members_say_so(
+    plan: ClusterPlan, good: list[Observation], now: datetime
+) -> None:
+    (told,) = _of(judge(plan, good, (), now), "listeners-etcd").observations
+    assert (told.node, told.source, told.ok) == ("cp1", "plan", None)
+    assert told.observed.startswith("no node is a machine of etcd's own")
+
+
+def test_where_etcd_has_machines_of_its_own_they_are_judged_for_it(
+    plan: ClusterPlan, good: list[Observation], now: datetime
+) -> None:
+    first, worker = plan.nodes
+    apart = replace(plan, nodes=(replace(first, etcd=False), replace(worker, role="etcd", etcd=True)))
+    seen = [replace(one, node="w1") for one in good if one.node == "cp1"]
+    judgement = _of(judge(apart, seen, (), now), "etcd-own-user")
+    assert (judgement.verdict, [one.node for one in judgement.observations]) == ("pass", ["w1"])
+    assert _of(judge(apart, good, (), now), "etcd-own-user").verdict == "unknown"
+
+
 def test_a_control_without_checks_is_for_a_person(
     plan: ClusterPlan, good: list[Observation], now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_hand = replace(CONTROLS[0], id="by-hand", checks=())
+    by_hand = replace(CONTROLS[0], id="by-hand", checks=(), with_member=())
     monkeypatch.setattr(verdicts, "CONTROLS", (*CONTROLS, by_hand))
     report = judge(plan, good, (), now)
     assert (_of(report, "by-hand").verdict, exit_status(report)) == ("manual", 0)

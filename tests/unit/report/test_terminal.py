@@ -32,7 +32,10 @@ def _with(observations: list[Observation], oks: Mapping[str, bool | None]) -> li
 
 def test_all_right_is_one_line(plan: ClusterPlan, good: list[Observation], now: datetime) -> None:
     report = judge(plan, good, (), now)
-    assert _shown(report) == [f"real: {len(report.judgements)} controls on 2 nodes: {len(report.judgements)} pass"]
+    passed, not_applicable = report.summary["pass"], report.summary["not-applicable"]
+    assert _shown(report) == [
+        f"real: {len(report.judgements)} controls on 2 nodes: {passed} pass, {not_applicable} not-applicable"
+    ]
 
 
 def test_worst_first_with_evidence_and_remedy(plan: ClusterPlan, good: list[Observation], now: datetime) -> None:

@@ -9,9 +9,13 @@ from kharden.spec.warnings import warned
 
 
 def messages(
-    *zones: str | None, workers: tuple[str | None, ...] = (), gates: dict[str, bool] | None = None
+    *zones: str | None,
+    workers: tuple[str | None, ...] = (),
+    etcd: tuple[str | None, ...] = (),
+    gates: dict[str, bool] | None = None,
 ) -> list[tuple[str, str]]:
     roles = [("control-plane", zone) for zone in zones] + [("worker", zone) for zone in workers]
+    roles += [("etcd", zone) for zone in etcd]
     nodes = tuple(
         {"name": f"n{i}", "address": f"10.0.0.{i + 2}", "role": role} | ({"zone": zone} if zone else {})
         for i, (role, zone) in enumerate(roles)
@@ -48,6 +52,12 @@ def test_a_zone_that_takes_the_cluster_with_it(zones: tuple[str, ...], place: st
 def test_zones_that_nobody_wrote_down(zones: tuple[str | None, ...], how_many: str) -> None:
     ((_, message),) = messages(*zones)
     assert message == f"{how_many} control planes have no zone here, so they may fail together"
+
+
+def test_where_etcd_has_machines_of_its_own_their_zones_count() -> None:
+    assert messages("a", etcd=("a", "b", "c")) == []
+    message = "this zone has 2 of 3 machines of etcd, so the cluster stops with it"
+    assert messages("a", "b", "c", etcd=("b", "a", "a")) == [("(4, 'zone')", message)]
 
 
 def test_one_control_plane_among_nodes_with_zones() -> None:
