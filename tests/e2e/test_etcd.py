@@ -128,6 +128,7 @@ def test_a_member_that_was_lost_joins_again(kharden: Program) -> None:
 
 BREAK = f"""
 install --mode=0600 /dev/null /etc/kubernetes/pki/ca.key
+cp -a {PKI}/ca.crt /root
 cat {PKI}/server.crt >> {PKI}/ca.crt
 systemd-run --quiet --unit=fault-node python3 -m http.server 9999
 systemd-run --quiet --unit=fault-loopback python3 -m http.server --bind 127.0.0.1 9998
@@ -136,7 +137,13 @@ echo >> /usr/sbin/nft
 sysctl --quiet --write net.ipv4.ip_forward=1
 systemctl --quiet disable etcd.service
 """
-UNDO = "rm /etc/kubernetes/pki/ca.key; systemctl stop fault-node fault-loopback; truncate --size=-1 /usr/sbin/nft"
+# Another CA is for a person: preflight takes the machine for another cluster's.
+UNDO = f"""
+rm /etc/kubernetes/pki/ca.key
+mv /root/ca.crt {PKI}/ca.crt
+systemctl stop fault-node fault-loopback
+truncate --size=-1 /usr/sbin/nft
+"""
 
 
 def test_what_is_broken_on_a_machine_of_etcd_is_found_there_and_repaired(kharden: Program) -> None:
@@ -147,6 +154,8 @@ def test_what_is_broken_on_a_machine_of_etcd_is_found_there_and_repaired(kharden
     assert alone <= failed
     # The rules are everybody's control, and etcd's certificates are held against its file of CAs.
     assert failed <= alone | {"firewall-rules", "etcd-certificates", "tls-spoken-etcd"}
+    with pytest.raises(AssertionError, match="this node belongs to another cluster"):
+        kharden("apply", "--yes")
     kharden.node("etcd2", UNDO)
     kharden("apply", "--yes")
     kharden("verify")

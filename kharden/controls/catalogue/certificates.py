@@ -165,7 +165,7 @@ CONTROLS = (
         "critical",
         ETCD,
         (TrustFile(_ETCD_CA, ("etcd-ca",)),),
-        "find out who added a CA; put the file back with `kharden apply` and restart etcd.service",
+        "find out who added a CA and take it out by hand: apply refuses a machine with another one",
     ),
     Control(
         "etcd-own-authority",
