@@ -31,14 +31,29 @@ def ask(kharden: Run, node: Node) -> Callable[[str, str, str], str]:
     return lambda name, command, text: kharden("lab.shell", name, "--command", command, text=text).stdout
 
 
-@pytest.fixture
-def spec(site: Site, kharden: Run, node: Node) -> Iterator[Path]:
-    """cluster.yaml, for a test to change; in the end it is what it was, and so are the nodes."""
+class Spec:
+    """cluster.yaml with more and more in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.first = path.read_text(encoding="utf-8")
+        self.more: dict[str, str] = {}
+
+    def set(self, **sections: str) -> None:
+        """Sections that are there besides from now on."""
+        self.more |= sections
+        lines = "".join(f"  {name}: {value}\n" for name, value in self.more.items())
+        assert "  lab: {}\n" in self.first
+        self.path.write_text(self.first.replace("  lab: {}\n", f"  lab: {{}}\n{lines}"), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def spec(site: Site, kharden: Run, node: Node) -> Iterator[Spec]:
+    """In the end it is what it was, and so are the nodes."""
     assert node
-    path = site.root / "inventories" / site.cluster / "cluster.yaml"
-    text = path.read_text(encoding="utf-8")
-    yield path
-    path.write_text(text, encoding="utf-8")
+    spec = Spec(site.root / "inventories" / site.cluster / "cluster.yaml")
+    yield spec
+    spec.path.write_text(spec.first, encoding="utf-8")
     kharden("render")
     kharden("apply", "--yes")
 
@@ -75,24 +90,16 @@ def wait_until_steady(ask: Callable[[str, str, str], str], seconds: float = 120)
 
 
 # What is changed, in cluster.yaml or by hand → what restarts, and the programs that run since another time then.
-CHANGES = {
+CHANGES: dict[str, tuple[dict[str, str], dict[str, str], list[tuple[int, str, str]], set[tuple[str, str]]]] = {
+    "audit policy": ({"audit": "{layers: [reads, contents]}"}, {}, [(1, "cp1", API)], {("cp1", "kube-apiserver")}),
     "kubelet": (
-        "  lab: {}\n",
-        "  lab: {}\n  kubelet: {containerLogMaxFiles: 4}\n",
+        {"kubelet": "{containerLogMaxFiles: 4}"},
         {},
         [(1, "cp1", "kubelet.service"), (2, "w1", "kubelet.service")],
         {("cp1", "kubelet"), ("w1", "kubelet")},
     ),
-    "audit policy": (
-        "  lab: {}\n",
-        "  lab: {}\n  audit: {layers: [reads, contents]}\n",
-        {},
-        [(1, "cp1", API)],
-        {("cp1", "kube-apiserver")},
-    ),
     "by hand": (
-        "",
-        "",
+        {},
         {
             "cp1": f"sysctl --quiet --write {ACCEPT}=1; chmod 0644 /etc/kubernetes/admin.conf",
             "w1": f"sysctl --quiet --write {ACCEPT}=1; echo '# by hand' >> {BALANCER}",
@@ -100,18 +107,16 @@ CHANGES = {
         [(1, "w1", "haproxy.service")],
         {("w1", "haproxy")},
     ),
-    "objects": ("", "", {"cp1": f"{KUBECTL} --namespace=default delete networkpolicy --all"}, [], set()),
+    "objects": ({}, {"cp1": f"{KUBECTL} --namespace=default delete networkpolicy --all"}, [], set()),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_plan_writes_nothing_and_is_what_apply_then_does(  # noqa: PLR0917  # fixtures
-    kharden: Run, node: Node, ask: Callable[[str, str, str], str], spec: Path, tmp_path: Path, change: str
+    kharden: Run, node: Node, ask: Callable[[str, str, str], str], spec: Spec, tmp_path: Path, change: str
 ) -> None:
-    old, new, by_hand, restarts, programs = CHANGES[change]
-    text = spec.read_text(encoding="utf-8")
-    assert old in text
-    spec.write_text(text.replace(old, new, 1) if old else text, encoding="utf-8")
+    sections, by_hand, restarts, programs = CHANGES[change]
+    spec.set(**sections)
     kharden("render")
     for name, command in by_hand.items():
         node(name, command)
@@ -144,10 +149,11 @@ def test_a_plan_writes_nothing_and_is_what_apply_then_does(  # noqa: PLR0917  # 
         ]
         assert next_time["api_away_seconds"] == away["api_away_seconds"]
         assert next_time["reason"] == "as it took there before"
+        kharden("apply", "--yes")
 
 
 def test_a_plan_of_nodes_that_moved_on_is_refused(
-    kharden: Run, node: Node, ask: Callable[[str, str, str], str], spec: Path, tmp_path: Path
+    kharden: Run, node: Node, ask: Callable[[str, str, str], str], spec: Spec, tmp_path: Path
 ) -> None:
     saved = str(tmp_path / "plan.json")
     node("cp1", "chmod 0644 /etc/kubernetes/admin.conf")
@@ -161,19 +167,18 @@ def test_a_plan_of_nodes_that_moved_on_is_refused(
     assert "nothing was changed; look at a new plan" in said
     assert differences(before, whole(ask, NODES)) == []
     kharden("plan", "--out", saved, status=2)
-    spec.write_text(
-        spec.read_text(encoding="utf-8").replace("  lab: {}\n", "  lab: {}\n  kubelet: {podPidsLimit: 900}\n")
-    )
+    spec.set(kubelet="{containerLogMaxFiles: 6}")
     kharden("render")
     said = kharden("apply", "--yes", "--plan", saved, status=1).stderr
     assert "the build was rendered anew since this plan: look at a new plan" in said
     assert differences(before, whole(ask, NODES)) == []
     said = kharden("apply", "--yes", "--plan", saved, "--limit", "cp1", status=1).stderr
     assert "--limit and --plan: the plan says that itself" in said
+    kharden("apply", "--yes")
 
 
 def test_a_run_for_some_nodes_and_phases_leaves_the_rest(
-    kharden: Run, node: Node, ask: Callable[[str, str, str], str], spec: Path
+    kharden: Run, node: Node, ask: Callable[[str, str, str], str], spec: Spec
 ) -> None:
     assert spec
     for name in ("cp1", "w1"):
@@ -204,7 +209,7 @@ def test_a_run_for_some_nodes_and_phases_leaves_the_rest(
     assert "nothing to change" in kharden("plan").stdout
 
 
-def test_a_worker_that_fails_stops_as_many_as_were_said(kharden: Run, node: Node, spec: Path) -> None:
+def test_a_worker_that_fails_stops_as_many_as_were_said(kharden: Run, node: Node, spec: Spec) -> None:
     assert spec
     node("w1", f"mv {BALANCER} /root/balancer && mkdir {BALANCER}")
     node("cp1", f"chmod 0640 {BALANCER}")
