@@ -1,0 +1,231 @@
+"""Who is asked, changed and left alone by the real playbooks, where modules on nodes only say what a test says."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from kharden.apply import runner, stages, waves
+from kharden.apply.build import BuildFolder
+from kharden.apply.choice import chosen
+from kharden.apply.runner import ApplyResult, Run
+from kharden.apply.workspace import workspace
+from kharden.errors import RemoteError
+from kharden.resources import folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kharden.apply.stages import Stage
+
+NODES = {name: "control-plane" if name.startswith("cp") else "worker" for name in ("cp1", "cp2", "cp3", "w1", "w2")}
+ALL = frozenset(NODES)
+# Module → what it answers; `member`, `busy` and `host` are of the node.
+ANSWERS = {
+    "preflight": "member=member, dns=member and host == 'cp1'",
+    "look": "member=member, dns=member and host == 'cp1', busy=busy, cluster_busy='', notes=[]",
+    "images": "missing=[], archives=[]",
+    "staged": "missing=[]",
+    "converge": "changes=[], restarts=[], left=[], missing=[]",
+    "services": "actions=[], restarted=[], restarting=[], unconfirmed=False",
+    "kubeadm": "changes=[], restarted=[], restarting=[], restarts=[], initialised=True",
+    "objects": "changes=[], notes=[]",
+    "quorum": "actions=[], skip_phases=[]",
+}
+MODULE = """
+import os
+from ansible.module_utils.basic import AnsibleModule
+names = "expectations wanted state files payload units restarts kernel quorum config phase content patches node peers"
+names += " clean images kubeadm cluster way_in"
+module = AnsibleModule(argument_spec={{name: dict(type="raw") for name in names.split()}}, supports_check_mode=True)
+host, member, busy = os.environ["HOST"], os.environ["MEMBER"] == "yes", os.environ["BUSY"]
+if os.environ["FAILS"] == "{name}":
+    module.fail_json(msg="it is broken")
+module.exit_json(changed=False, **dict({answer}))
+"""
+
+
+@dataclass
+class Nodes:
+    """What is so of them; one run of the playbooks in check mode tells what is made of it."""
+
+    root: Path
+    private: Path
+    members: frozenset[str] = ALL
+    away: frozenset[str] = frozenset()
+    idle: frozenset[str] = frozenset()
+    fails: dict[str, str] = field(default_factory=dict)
+    tasks: list[tuple[str, str]] = field(default_factory=list)
+
+    def phase(self, name: str) -> None:
+        """A phase begins."""
+
+    def task(self, node: str, name: str, state: str) -> None:
+        """A task ended; one that was skipped is none."""
+        if state != "skipped":
+            self.tasks.append((node, name))
+
+    def changed(self) -> set[str]:
+        """Nodes that a module which changes something was run on."""
+        return {node for node, task in self.tasks if task in {"Place all files", "Settings of the kubelet"}}
+
+    def run(self, **words: str) -> ApplyResult:
+        build = BuildFolder(self.root / "build", {"nodes": {name: {"role": role} for name, role in NODES.items()}})
+        choice = chosen(build.nodes, **(dict.fromkeys(("limit", "tags", "wave", "max_fail")) | words))
+        self._write(build)
+
+        def attempt(stage: Stage) -> tuple[ApplyResult, RemoteError | None]:
+            return runner.attempt(Run(build.folder, self.private, self.root, stage, check=True), self)
+
+        if choice.in_waves:
+            return waves.in_waves(build, choice, attempt)
+        result, error = attempt(stages.whole(build, choice))
+        if error:
+            raise error
+        return result
+
+    def _write(self, build: BuildFolder) -> None:
+        hosts = {name: self._host(name) for name in build.nodes}
+        roles = {
+            "control_planes": [name for name in NODES if build.is_control_plane(name)],
+            "first_control_plane": ["cp1"],
+            "workers": [name for name in NODES if not build.is_control_plane(name)],
+        }
+        children = {group: {"hosts": {name: None for name in names}} for group, names in roles.items()}  # noqa: C420
+        lists: dict[str, object] = {"kharden_manifests": [], "kharden_peers": [], "kharden_serving": []}
+        whole = {"kharden_network_routed": True, "kharden_network_brought": True} | lists
+        (build.folder / "ansible/hosts.yaml").write_text(
+            yaml.safe_dump({"all": {"hosts": hosts, "children": children, "vars": whole}}), encoding="utf-8"
+        )
+
+    def _host(self, name: str) -> dict[str, object]:
+        python = self.root / f"python-{name}"
+        member = "yes" if name in self.members else "no"
+        words = (
+            f"HOST={name} MEMBER={member} BUSY={'' if name in self.idle else 'yes'} FAILS={self.fails.get(name, '')}"
+        )
+        python.write_text(f'#!/bin/sh\n{words} exec /usr/bin/env python3 "$@"\n', encoding="utf-8")
+        python.chmod(0o755)
+        here = {"ansible_connection": "local", "ansible_python_interpreter": str(python)}
+        # Port 1 of loopback: nobody listens there, so the answer is immediate.
+        way = {"ansible_host": "127.0.0.1", "ansible_port": 1} if name in self.away else here
+        lists: dict[str, object] = {"kharden_programs": [], "kharden_images": [], "kharden_patches": []}
+        return {**way, **lists, "kharden_preflight": {}}
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    playbooks = tmp_path / "playbooks"
+    shutil.copytree(folder("playbooks"), playbooks, ignore=shutil.ignore_patterns("library"))
+    (playbooks / "library").mkdir()
+    for name, answer in ANSWERS.items():
+        text = MODULE.format(name=name, answer=answer)
+        (playbooks / "library" / f"{name}.py").write_text(text, encoding="utf-8")
+    # The API is asked by a command, which a plan runs too.
+    phase = playbooks / "phases/serving_certificates.yml"
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\necho '{\"items\": []}'\n", encoding="utf-8")
+    kubectl.chmod(0o755)
+    phase.write_text(
+        phase.read_text(encoding="utf-8").replace("/usr/local/bin/kubectl", str(kubectl)), encoding="utf-8"
+    )
+    (tmp_path / "build/ansible").mkdir(parents=True)
+    away = "Host *\n  HostName 127.0.0.1\n  Port 1\n"
+    (tmp_path / "build/ansible/ssh_config").write_text(away, encoding="utf-8")
+    for name in NODES:
+        configuration = tmp_path / f"build/nodes/{name}/files/etc/kharden/kubeadm/init.yaml"
+        configuration.parent.mkdir(parents=True)
+        configuration.write_text("x", encoding="utf-8")
+    monkeypatch.setattr(runner, "folder", lambda _name: playbooks)
+    with workspace() as private:
+        (private / "payloads").mkdir()
+        for name in NODES:
+            (private / "payloads" / f"{name}.payload").write_text("x", encoding="utf-8")
+        yield Nodes(tmp_path, private)
+
+
+ASKED = "Read requests"
+OBJECTS = "Objects of the cluster"
+
+
+def test_everybody_is_changed_who_has_something_to_do(nodes: Nodes) -> None:
+    nodes.idle = frozenset({"cp2", "w2"})
+    nodes.run()
+    assert nodes.changed() == ALL - nodes.idle
+    assert {("cp1", ASKED), ("cp1", OBJECTS)} <= set(nodes.tasks)
+
+
+def test_a_limit_leaves_others_alone_that_may_be_away(nodes: Nodes) -> None:
+    nodes.away = frozenset({"cp1", "w2"})
+    result = nodes.run(limit="w1")
+    assert nodes.changed() == {"w1"}
+    assert sorted(result.notes) == [f"{name}: can't be reached, and is left alone" for name in ("cp1", "w2")]
+    # Another control plane is asked, and nothing of the cluster is touched.
+    assert ("cp2", ASKED) in nodes.tasks
+    assert OBJECTS not in {task for _, task in nodes.tasks}
+
+
+def test_a_chosen_control_plane_speaks_for_the_cluster(nodes: Nodes) -> None:
+    nodes.run(limit="cp3,w1")
+    assert nodes.changed() == {"cp3", "w1"}
+    assert {("cp3", ASKED), ("cp3", OBJECTS)} <= set(nodes.tasks)
+
+
+def test_one_that_is_meant_and_away_stops_it_before_anything_is_touched(nodes: Nodes) -> None:
+    nodes.away = frozenset({"w2"})
+    with pytest.raises(RemoteError, match=r"^w2: Look at the machine, change nothing: can't be reached"):
+        nodes.run()
+    assert nodes.changed() == set()
+
+
+def test_another_node_that_is_reached_and_unfit_stops_it_too(nodes: Nodes) -> None:
+    nodes.fails = {"w2": "preflight"}
+    with pytest.raises(RemoteError, match=r"^w2: Look at the machine, change nothing: it is broken"):
+        nodes.run(limit="w1")
+    assert nodes.changed() == set()
+
+
+@pytest.mark.parametrize(
+    ("members", "away", "limit", "told"),
+    [
+        ({"w1"}, {"cp2", "cp3"}, "cp1", "cp1 would join a cluster, and cp2, cp3 may have it and can't be reached"),
+        ({"w2"}, {"cp1", "cp2", "cp3"}, "w1", "w1 would join a cluster, and cp1, cp2, cp3 may have it and can't be"),
+        (set(), set(), "w1,w2", "w1, w2 would join a cluster, and there is none yet: add cp1 to --limit"),
+    ],
+)
+def test_nobody_joins_where_nobody_speaks_and_no_second_cluster_is_made(
+    nodes: Nodes, members: set[str], away: set[str], limit: str, told: str
+) -> None:
+    nodes.members, nodes.away = frozenset(members), frozenset(away)
+    with pytest.raises(RemoteError) as caught:
+        nodes.run(limit=limit)
+    assert told in str(caught.value)
+    assert nodes.changed() == set()
+
+
+def test_the_first_cluster_is_made_where_surely_none_is(nodes: Nodes) -> None:
+    nodes.members = frozenset()
+    nodes.run(limit="cp1")
+    assert ("cp1", "Initialise the cluster here") in nodes.tasks
+
+
+def test_only_chosen_phases_run_with_one_control_plane_after_the_other(nodes: Nodes) -> None:
+    nodes.run(tags="kubeadm")
+    tasks = {task for _, task in nodes.tasks}
+    assert tasks >= {"Look at the machine, change nothing", "Settings of the kubelet"}
+    assert tasks.isdisjoint({"Place all files", ASKED, OBJECTS})
+    last = "Restart what reads changed files"
+    assert [node for node, task in nodes.tasks if task == last] == ["cp1", "cp2", "cp3", "w1", "w2"]
+
+
+def test_a_worker_that_fails_leaves_the_others_of_its_wave_alone(nodes: Nodes) -> None:
+    nodes.fails = {"w1": "kubeadm"}
+    with pytest.raises(RemoteError, match=r"^1 worker failed, and all others are done: w1"):
+        nodes.run(wave="2", max_fail="1")
+    assert ("w2", "See whether the kubelet has one") in nodes.tasks
+    assert ("cp1", OBJECTS) in nodes.tasks
