@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Without these an API server doesn't answer; etcd's member is the only one that it asks. The seconds are what lab nodes
-# of two processors took at most (docs/adr/0022), for a node on which nobody has seen it yet.
-_DEFAULT_AWAY = {"static-pod/kube-apiserver": 20.0, "static-pod/etcd": 10.0}
+# Without these an API server doesn't answer; etcd's member is the only one that it asks. The seconds are for a node on
+# which nobody has seen it yet: one that ends lets requests that run go on for up to a minute.
+_DEFAULT_AWAY = {"static-pod/kube-apiserver": 60.0, "static-pod/etcd": 10.0}
 _SEEN = "as it took there before"
 _ASSUMED = "assumed: nobody has seen it there yet"
 _MEASURED = "measured"

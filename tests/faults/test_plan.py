@@ -22,6 +22,7 @@ NODES = ("cp1", "w1")
 KUBECTL = "KUBECONFIG=/etc/kubernetes/admin.conf kubectl"
 API = "static-pod/kube-apiserver"
 ACCEPT = "net.ipv4.conf.all.accept_redirects"
+LEADERS = {("cp1", "kube-controller-manager"), ("cp1", "kube-scheduler")}
 BALANCER = "/etc/haproxy/haproxy.cfg"
 
 
@@ -138,7 +139,9 @@ def test_a_plan_writes_nothing_and_is_what_apply_then_does(  # noqa: PLR0917  # 
     done = told(kharden("apply", "--yes", "--plan", str(saved), "--json").stdout)
     assert order(done) == order(planned)
     after = whole(ask, NODES)
-    assert restarted(before, after) == programs
+    # With one control plane an API that is away for long costs leaders their lease, and they begin anew.
+    lost = LEADERS if any(what == API for _, _, what in restarts) else set()
+    assert programs <= restarted(before, after) <= programs | lost
     assert tasks(done) == tasks(planned)
     assert "nothing to change" in kharden("plan").stdout
     if any(what == API for _, _, what in restarts):
