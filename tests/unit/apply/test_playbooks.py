@@ -36,12 +36,13 @@ ANSWERS = {
     "kubeadm": "changes=[], restarted=[], restarting=[], restarts=[], initialised=True",
     "objects": "changes=[], notes=[]",
     "quorum": "actions=[], skip_phases=[]",
+    "etcd_member": "actions=[]",
 }
 MODULE = """
 import os
 from ansible.module_utils.basic import AnsibleModule
 names = "expectations wanted state files payload units restarts kernel quorum config phase content patches node peers"
-names += " clean images kubeadm cluster way_in"
+names += " clean images kubeadm cluster way_in stored members"
 module = AnsibleModule(argument_spec={{name: dict(type="raw") for name in names.split()}}, supports_check_mode=True)
 host, member, busy = os.environ["HOST"], os.environ["MEMBER"] == "yes", os.environ["BUSY"]
 if os.environ["FAILS"] == "{name}":
@@ -94,6 +95,7 @@ class Nodes:
         roles = {
             "control_planes": [name for name in NODES if build.is_control_plane(name)],
             "first_control_plane": ["cp1"],
+            "etcd_machines": [],
             "workers": [name for name in NODES if not build.is_control_plane(name)],
         }
         children = {group: {"hosts": {name: None for name in names}} for group, names in roles.items()}  # noqa: C420
