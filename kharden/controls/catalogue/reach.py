@@ -125,7 +125,8 @@ CONTROLS = (
         "critical",
         CONTROL_PLANE,
         (
-            Probe(6443, ("200",), "/livez"),
+            # 500 where something isn't well at that moment, such as etcd after a member went: answered all the same.
+            Probe(6443, ("200", "500"), "/livez"),
             Probe(6443, _UNAUTHORIZED, "/version"),
             Probe(6443, _UNAUTHORIZED, "/api"),
             Probe(6443, _UNAUTHORIZED, "/metrics"),
