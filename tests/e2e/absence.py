@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,9 @@ _ETCDCTL = (
     f"etcdctl --endpoints=https://127.0.0.1:2379 --cacert={_ETCD}/ca.crt --cert={_ETCD}/healthcheck-client.crt "
     f"--key={_ETCD}/healthcheck-client.key"
 )
+_NODES = ("cp1", "cp2", "cp3", "w1", "w2")
+# Whether the node's service proxy answers (its health port) and has its rules.
+_PROXY = "(nft list table ip kube-proxy && : < /dev/tcp/127.0.0.1/10256) > /dev/null 2>&1 && echo up || true"
 # Asks again and again, each time over a connection of its own: by way of the balancer it reads and writes with the
 # kubelet's credential, and in the end it says how long the longest time between two answers was; and each API server
 # whether it is ready, and in the end it says when each one wasn't.
@@ -98,7 +102,10 @@ def members(cluster: Program, through: str) -> dict[str, bool]:
 
 
 def is_whole(cluster: Program, through: str) -> bool:
-    """Whether all three members of etcd are well, all API servers are ready and all five nodes too."""
+    """Whether all three members of etcd are well, all API servers are ready and all five nodes too.
+
+    A node that comes back is ready before its pods run again: its service proxy has to answer and to have its rules.
+    """
     asked = f"{_ETCDCTL} endpoint health --cluster 2>&1 | grep -c 'is healthy' || true"
     ready = f"{KUBECTL} get nodes --no-headers | grep -c ' Ready ' || true"
     subnet = "$(hostname --ip-address | cut -d. -f1-3)"
@@ -106,7 +113,9 @@ def is_whole(cluster: Program, through: str) -> bool:
         {KUBECTL} --server=https://{subnet}.$number:6443 --request-timeout=5s get --raw=/readyz || true
     done"""
     script = f"({asked}; {ready}; {readyz}) 2>&1"
-    return cluster.node(through, script) == "3\n5\n" + "ok" * 3
+    if cluster.node(through, script) != "3\n5\n" + "ok" * 3:
+        return False
+    return all(cluster.node(name, f"bash -c {shlex.quote(_PROXY)}") == "up\n" for name in _NODES)
 
 
 @dataclass
