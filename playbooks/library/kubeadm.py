@@ -205,6 +205,7 @@ class Comparison:
         self.restarted: list[dict[str, Any]] = []
         self.restarting: list[dict[str, Any]] = []
         self.restarts: list[str] = []
+        self.silent: list[str] = []  # static pods that are as they should be, and don't answer
         self.quorum = quorum.quorum(params["quorum"], params["timeout"])
 
     def run(self) -> bool:
@@ -260,7 +261,10 @@ class Comparison:
         change = self._compare(path, wanted, item)
         if change and self.plan and item in change.restarts and static_pods.running(name):
             self.restarting.append({"name": item, "turn": 0, "away": restarts.away(self.params["pending"], item)})
-        if not change or self.plan:
+        if not change:
+            self._see_that_it_answers(name, wanted)
+            return
+        if self.plan:
             return
         if change.action == "attributes":
             files.set_attributes(path, files.own(_MODE))
@@ -269,10 +273,22 @@ class Comparison:
             raise NodeError(f"{path}: is missing, and kubeadm can't tell the other members: restore it, or join again")
         self._install(name, path, wanted, present)
 
+    def _see_that_it_answers(self, name: str, manifest: bytes) -> None:
+        """A kubelet that was asked to start it may yet be waiting, and one that can't is what a person must know."""
+        probe = static_pods.probe_of(manifest.decode())
+        if self.plan:
+            self.silent += [] if static_pods.is_well(name, probe) else [name]
+        else:
+            static_pods.await_new(name, frozenset(), probe, self.params["timeout"])
+
     def _install(self, name: str, path: str, wanted: bytes, present: bytes | None) -> None:
         if self.quorum and present is not None:
             self.quorum.before_restart(name)
+        item = f"{restarts.STATIC_POD}{name}"
         before = static_pods.running(name)
+        # Where this run is cut off the next one can't tell by the file whether the old process is still there.
+        waited = item in restarts.pending(self.params["pending"])
+        restarts.add(self.params["pending"], [item])
         _write(path, wanted)
         try:
             after, away = static_pods.await_new(
@@ -281,8 +297,10 @@ class Comparison:
             if self.quorum:
                 self.quorum.after_restart(name)
         except NodeError as error:
-            raise NodeError(f"{error.message}; {self._put_back(name, path, present)}", **self._so_far(name)) from None
-        item = f"{restarts.STATIC_POD}{name}"
+            back = self._put_back(name, path, present)
+            if not waited:
+                restarts.strike(self.params["pending"], [item])
+            raise NodeError(f"{error.message}; {back}", **self._so_far(name)) from None
         if before:
             restarts.remember(self.params["pending"], item, away)
             self.restarting.append({"name": item, "turn": 0, "away": away})

@@ -194,6 +194,8 @@ class Look:
         found = kubeadm.Comparison(arguments(kubeadm.ARGUMENTS, phase=phase, config=_CONFIGURATION), plan=True)
         if not found.run():
             return f"{phase}: kubeadm has made nothing here"
+        if found.silent:
+            return f"static pod {found.silent[0]} doesn't answer"
         if phase == "kubelet-config" and not _SERVING.exists():
             return "the kubelet has no serving certificate"
         return f"{phase}: {found.changes[0].path}" if found.changes else ""

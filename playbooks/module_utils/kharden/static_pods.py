@@ -77,6 +77,11 @@ def answers(probe: Probe, timeout: float = 3) -> bool:
         connection.close()
 
 
+def is_well(name: str, probe: Probe | None) -> bool:
+    """True if a process called `name` runs now, and answers."""
+    return bool(running(name)) and (probe is None or answers(probe))
+
+
 def terminate(ones: Iterable[Process]) -> None:
     """Ask each of `ones` to end, unless its number has been taken by another meanwhile."""
     for one in ones:
@@ -114,7 +119,7 @@ def await_new(
                 "runs but doesn't answer its probe" if new and probe else "doesn't stay up" if new else "isn't there"
             )
             raise NodeError(
-                f"static pod {name}: {timeout:.0f} s after its restart the new process {state}: "
+                f"static pod {name}: {timeout:.0f} s on, its process {state}: "
                 f"look at journalctl -u kubelet and crictl logs"
             )
         time.sleep(_PAUSE)

@@ -164,7 +164,7 @@ def test_nobody_there_is_no_answer() -> None:
 
 
 def test_waiting_for_a_pod_that_never_starts_says_so() -> None:
-    with pytest.raises(NodeError, match="static pod no-such-pod: 0 s after its restart the new process isn't there"):
+    with pytest.raises(NodeError, match="static pod no-such-pod: 0 s on, its process isn't there"):
         static_pods.await_new("no-such-pod", frozenset(), None, 0)
 
 
