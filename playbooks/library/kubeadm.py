@@ -276,6 +276,8 @@ class Comparison:
     def _see_that_it_answers(self, name: str, manifest: bytes) -> None:
         """A kubelet that was asked to start it may yet be waiting, and one that can't is what a person must know."""
         probe = static_pods.probe_of(manifest.decode())
+        if probe is None:
+            return
         if self.plan:
             self.silent += [] if static_pods.is_well(name, probe) else [name]
         else:

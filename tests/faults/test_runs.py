@@ -15,7 +15,7 @@ import pytest
 from tests.faults.waiting import await_line, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.faults.conftest import Node, Run, Site, Start
 
@@ -56,7 +56,14 @@ def test_of_two_runs_at_once_the_second_is_told_who_runs(
     wait_for(lambda: not helpers(site), "the end of all that worked for it", 60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def number(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that the runs don't inherit as ignored, as below nohup(1)."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
 def test_what_cuts_a_run_off_leaves_nothing_behind(
     site: Site, start: Start, node: Node, tmp_path: Path, number: signal.Signals
 ) -> None:

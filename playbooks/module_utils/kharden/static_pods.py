@@ -77,9 +77,9 @@ def answers(probe: Probe, timeout: float = 3) -> bool:
         connection.close()
 
 
-def is_well(name: str, probe: Probe | None) -> bool:
-    """True if a process called `name` runs now, and answers."""
-    return bool(running(name)) and (probe is None or answers(probe))
+def is_well(name: str, probe: Probe) -> bool:
+    """True if a process called `name` runs now, and `probe` is answered."""
+    return bool(running(name)) and answers(probe)
 
 
 def terminate(ones: Iterable[Process]) -> None:
