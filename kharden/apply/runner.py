@@ -328,6 +328,7 @@ def _variables(request: Run) -> dict[str, object]:
     stage = request.stage
     return {
         "kharden_may_fail": stage.failing_percentage,
+        "kharden_allowed": stage.allowed,
         "kharden_one_first": int(stage.one_first),
         "kharden_may_join": stage.joins,
         "kharden_prepared": stage.prepared,

@@ -88,12 +88,17 @@ def control_planes(build: BuildFolder, choice: Choice) -> Stage | None:
     return Stage(nodes, _without(build, (*nodes, *workers)), waits, run, title=f"Control planes: {', '.join(nodes)}")
 
 
-def wave(build: BuildFolder, choice: Choice, number: int, failed: Collection[str], *, first: bool) -> Stage:
-    """The run for one wave of workers, from preflight until they are ready; `first`: nothing ran before it."""
+def wave(build: BuildFolder, choice: Choice, number: int, failed: Collection[str], *, first: bool) -> Stage | None:
+    """The run for one wave of workers, from preflight until they are ready; `first`: nothing ran before it.
+
+    None where only phases of the cluster were chosen.
+    """
     parts = waves(build, choice)
     nodes = parts[number]
     rest = tuple(name for part in parts[number + 1 :] for name in part)
     run = tuple(name for name in _chosen_phases(choice) if name == _READY or name not in _CLUSTER)
+    if not run:
+        return None
     return Stage(
         nodes,
         tuple(filter(build.is_control_plane, build.nodes)),

@@ -31,6 +31,8 @@ def in_waves(build: BuildFolder, choice: Choice, attempt: Attempt) -> ApplyResul
     parts = stages.waves(build, choice)
     for number, workers in enumerate(parts):
         stage = stages.wave(build, choice, number, done.failed, first=not number and first is None)
+        if stage is None:
+            break
         _add(done, attempt(stage), may_fail=workers)
         if len(done.failed) > choice.max_fail:
             raise _failed(done, [name for part in parts[number + 1 :] for name in part], choice)

@@ -171,7 +171,7 @@ initialised:
   type: bool
 """
 
-PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")  # what others depend on first
+PODS = static_pods.CONTROL_PLANE
 KUBELET = "kubelet.service"
 ARGUMENTS = {
     "config": {"type": "path", "required": True},
@@ -205,7 +205,6 @@ class Comparison:
         self.restarted: list[dict[str, Any]] = []
         self.restarting: list[dict[str, Any]] = []
         self.restarts: list[str] = []
-        self.silent: list[str] = []  # static pods that are as they should be, and don't answer
         self.quorum = quorum.quorum(params["quorum"], params["timeout"])
 
     def run(self) -> bool:
@@ -247,11 +246,18 @@ class Comparison:
     def _uploads(self) -> None:
         api = api_objects.Kubectl(self.params["kubectl"], self.params["kubeconfig"], "/run/kharden-kubectl")
         found = uploads.differences(api, self.texts())
-        for part in dict.fromkeys(part for part, _ in found):
-            if not self.plan:
-                uploads.upload(self._source(), part, api)
         self.uploaded = [told for _, told in found]
-        self.restarting += [{"name": name, "turn": 0} for told in self.uploaded for name in told["restarts"]]
+        waiting = restarts.pending(self.params["pending"])  # what a run that was cut off has uploaded
+        due = {name for told in self.uploaded for name in told["restarts"]} | waiting.intersection(uploads.RESTARTS)
+        self.restarting += [{"name": name, "turn": 0} for name in sorted(due)]
+        if self.plan:
+            return
+        restarts.add(self.params["pending"], due)
+        for part in dict.fromkeys(part for part, _ in found):
+            uploads.upload(self._source(), part)
+        for name in sorted(due):
+            uploads.restart(api, name)
+            restarts.strike(self.params["pending"], [name])
 
     def _static_pod(self, name: str, path: str, wanted: bytes) -> None:
         present = _content(path)
@@ -261,10 +267,7 @@ class Comparison:
         change = self._compare(path, wanted, item)
         if change and self.plan and item in change.restarts and static_pods.running(name):
             self.restarting.append({"name": item, "turn": 0, "away": restarts.away(self.params["pending"], item)})
-        if not change:
-            self._see_that_it_answers(name, wanted)
-            return
-        if self.plan:
+        if not change or self.plan:
             return
         if change.action == "attributes":
             files.set_attributes(path, files.own(_MODE))
@@ -272,16 +275,6 @@ class Comparison:
         if name == "etcd" and present is None:
             raise NodeError(f"{path}: is missing, and kubeadm can't tell the other members: restore it, or join again")
         self._install(name, path, wanted, present)
-
-    def _see_that_it_answers(self, name: str, manifest: bytes) -> None:
-        """A kubelet that was asked to start it may yet be waiting, and one that can't is what a person must know."""
-        probe = static_pods.probe_of(manifest.decode())
-        if probe is None:
-            return
-        if self.plan:
-            self.silent += [] if static_pods.is_well(name, probe) else [name]
-        else:
-            static_pods.await_new(name, frozenset(), probe, self.params["timeout"])
 
     def _install(self, name: str, path: str, wanted: bytes, present: bytes | None) -> None:
         if self.quorum and present is not None:
@@ -395,7 +388,7 @@ def main() -> None:
     except NodeError as error:
         module.fail_json(msg=error.message, **error.details)
     result: dict[str, Any] = {
-        "changed": bool(comparison.changes or comparison.uploaded),
+        "changed": bool(comparison.changes or comparison.uploaded or comparison.restarting),
         "changes": [change.as_result() for change in comparison.changes] + comparison.uploaded,
         "restarted": comparison.restarted,
         "restarting": comparison.restarting,

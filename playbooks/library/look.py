@@ -17,12 +17,12 @@ from ansible.module_utils.basic import AnsibleModule
 if TYPE_CHECKING:  # the same files, where mypy finds them
     from collections.abc import Callable, Iterator
 
-    from playbooks.library import converge, images, kubeadm, objects, preflight, services
+    from playbooks.library import converge, images, kubeadm, objects, preflight, services, staged
     from playbooks.module_utils.kharden import api_objects, health, restarts, uploads
     from playbooks.module_utils.kharden.errors import NodeError
 else:
     # The other modules themselves (see kharden.apply.runner): what is found here is what they would find.
-    from ansible.module_utils import converge, images, kubeadm, objects, preflight, services
+    from ansible.module_utils import converge, images, kubeadm, objects, preflight, services, staged
     from ansible.module_utils.kharden import api_objects, health, restarts, uploads
     from ansible.module_utils.kharden.errors import NodeError
 
@@ -111,6 +111,11 @@ dns:
   description: Whether the cluster's DNS was installed from here.
   returned: always
   type: bool
+pending:
+  description: What an earlier run has left to restart.
+  returned: always
+  type: list
+  elements: str
 busy:
   description: What there is to do on the node, the first thing only; empty if nothing.
   returned: always
@@ -143,6 +148,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 _LOOKED_AT = "nodes,certificatesigningrequests,daemonsets,deployments"
 _CONFIGURATION = "/etc/kharden/kubeadm/init.yaml"
+_STAGING = str(staged.ARGUMENTS["staging"]["default"])
 _SERVING = Path("/var/lib/kubelet/pki/kubelet-server-current.pem")
 
 
@@ -163,8 +169,9 @@ class Look:
         return _told(lambda: next(filter(None, self._node()), ""))
 
     def _node(self) -> Iterator[str]:
-        waiting = sorted(restarts.pending())
+        waiting = sorted(restarts.pending() - uploads.RESTARTS)
         yield f"left by an earlier run: {waiting[0]}" if waiting else ""
+        yield "left by an earlier run: what it had brought" if staged.clean(_STAGING, plan=True) else ""
         yield "etcd has no data here" if self.params["stored"] and not preflight.state()["stored"] else ""
         yield self._images()
         yield self._files()
@@ -185,8 +192,12 @@ class Look:
         return f"files: {found}" if found else ""
 
     def _services(self) -> str:
-        found = services.Services(arguments(services.ARGUMENTS, units=self.params["units"]), plan=True)
+        of_pods = "static-pods" in self.params["kubeadm"]
+        given = arguments(services.ARGUMENTS, units=self.params["units"], control_plane=of_pods)
+        found = services.Services(given, plan=True)
         found.run()
+        if found.silent:
+            return f"static pod {found.silent[0]} doesn't answer"
         return "services: {action} {name}".format(**found.actions[0]) if found.actions else ""
 
     def _kubeadm(self, phase: str) -> str:
@@ -194,8 +205,6 @@ class Look:
         found = kubeadm.Comparison(arguments(kubeadm.ARGUMENTS, phase=phase, config=_CONFIGURATION), plan=True)
         if not found.run():
             return f"{phase}: kubeadm has made nothing here"
-        if found.silent:
-            return f"static pod {found.silent[0]} doesn't answer"
         if phase == "kubelet-config" and not _SERVING.exists():
             return "the kubelet has no serving certificate"
         return f"{phase}: {found.changes[0].path}" if found.changes else ""
@@ -236,6 +245,8 @@ class Look:
         return f"objects: {found.changes[0]['path']}" if found.changes else ""
 
     def _uploads(self, api: api_objects.Kubectl, texts: dict[uploads.Part, dict[str, uploads.Texts]]) -> str:
+        if waiting := sorted(restarts.pending() & uploads.RESTARTS):
+            return f"left by an earlier run: {waiting[0]}"
         found = uploads.differences(api, texts)
         return f"uploads: {found[0][1]['path']}" if found else ""
 
@@ -280,9 +291,16 @@ class Apart:
         self.result()
 
 
+def _pending() -> list[str]:
+    try:
+        return sorted(restarts.pending())
+    except NodeError:  # its own phase tells that
+        return []
+
+
 def look(params: dict[str, Any]) -> dict[str, Any]:
     """What the module returns."""
-    state, own = preflight.state(), Look(params)
+    state, own = preflight.state() | {"pending": _pending()}, Look(params)
     if not state["member"]:
         return {**state, "busy": "it is no member of the cluster yet", "cluster_busy": "", "notes": []}
     beside = Apart(own.cluster)

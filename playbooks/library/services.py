@@ -105,6 +105,12 @@ options:
     description: The folder of static pod manifests. A pod's own manifest says how to probe it.
     type: path
     default: /etc/kubernetes/manifests
+  control_plane:
+    description:
+      - Whether the static pods of a control plane that have a manifest must answer their probes in the end. A kubelet
+        may have them start later than it was told to.
+    type: bool
+    default: false
   way_in:
     description: What is known of the change that an earlier run left unconfirmed.
     type: str
@@ -184,6 +190,7 @@ ARGUMENTS: dict[str, Any] = {
     "firewall": {"type": "path", "default": firewall.RULES},
     "kernel": {"type": "bool", "default": True},
     "manifests": {"type": "path", "default": static_pods.MANIFESTS},
+    "control_plane": {"type": "bool", "default": False},
     "way_in": {"type": "str", "choices": ["unknown", "proven", "lost"], "default": "unknown"},
     "steady": {"type": "float", "default": 2.0},
     "timeout": {"type": "int", "default": 180},
@@ -208,6 +215,7 @@ class Services:
         self.restarted: list[dict[str, Any]] = []
         self.restarting: list[dict[str, Any]] = []
         self.turn = 0
+        self.silent: list[str] = []  # static pods that don't answer, in check mode
         self.drift = ""
         self.unconfirmed = False
         self.quorum = quorum.quorum(params["quorum"], params["timeout"])
@@ -233,6 +241,8 @@ class Services:
         for name in self.asked:
             if name.startswith(restarts.STATIC_POD):
                 self._static_pod(name)
+        if self.params["control_plane"]:
+            self._control_plane()
 
     def _do(self, action: str, name: str) -> bool:
         """Note an action; True if it is to be carried out."""
@@ -374,6 +384,14 @@ class Services:
             start = {"before": max(one.start for one in before), "after": max(one.start for one in after)}
             self.restarted.append({"name": item, **start})
         self._done(item)
+
+    def _control_plane(self) -> None:
+        for name in static_pods.CONTROL_PLANE:
+            probe = static_pods.probe_of(_text(Path(self.params["manifests"]) / f"{name}.yaml"))
+            if probe and not self.plan:
+                static_pods.await_new(name, frozenset(), probe, self.timeout)
+            elif probe and not static_pods.is_well(name, probe):
+                self.silent.append(name)
 
 
 def _is_unit(name: str) -> bool:

@@ -73,6 +73,11 @@ missing:
   returned: always
   type: list
   elements: str
+held:
+  description: What lies in the staging folder.
+  returned: always
+  type: list
+  elements: str
 removed:
   description: What O(clean) has removed, or would in check mode.
   returned: always
@@ -80,7 +85,7 @@ removed:
   elements: str
 """
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, dict[str, Any]] = {
     "wanted": {"type": "list", "elements": "dict", "default": []},
     "files": {"type": "list", "elements": "dict", "default": []},
     "clean": {"type": "bool", "default": False},
@@ -148,14 +153,15 @@ def main() -> None:
         with lock:
             if module.params["clean"]:
                 removed = clean(staging, plan=plan)
-                module.exit_json(changed=bool(removed), removed=removed, missing=[])
+                module.exit_json(changed=bool(removed), removed=removed, missing=[], held=[])
             changed = not plan and make(staging)
             absent = missing(module.params["wanted"], module.params["files"], staging)
+            held = clean(staging, plan=True)
     except NodeError as error:
         module.fail_json(msg=error.message)
     except (KeyError, TypeError):
         module.fail_json(msg="wanted needs sha256 and size, files needs path and sha256: correct the playbook")
-    module.exit_json(changed=changed, missing=absent, removed=[])
+    module.exit_json(changed=changed, missing=absent, removed=[], held=held)
 
 
 if __name__ == "__main__":

@@ -192,7 +192,8 @@ def test_one_api_server_restarts_at_a_time_and_joins_get_what_is_new(cluster: Pr
     path = cluster_yaml(cluster)
     text = path.read_text(encoding="utf-8")
     assert "  audit:" not in text
-    others = {(name, of): started(cluster, name, of) for name in NODES for of in ("etcd", "kube-scheduler", "kubelet")}
+    # A scheduler that loses its lease while its API server restarts ends by itself.
+    others = {(name, of): started(cluster, name, of) for name in NODES for of in ("etcd", "kubelet")}
     before = {name: started(cluster, name, "kube-apiserver") for name in NODES[:3]}
     path.write_text(text.replace("spec:\n", "spec:\n  audit: {maxAgeDays: 31}\n", 1), encoding="utf-8")
     cluster("render")
@@ -206,7 +207,7 @@ def test_one_api_server_restarts_at_a_time_and_joins_get_what_is_new(cluster: Pr
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(away)), away
     assert max(probe.gaps.values()) < LONGEST_GAP
     assert all(started(cluster, name, "kube-apiserver") != start for name, start in before.items())
-    assert all(started(cluster, *what) == start for what, start in others.items())
+    assert {what: started(cluster, *what) for what in others} == others
     kept = cluster.node("cp2", f"{KUBECTL} -n kube-system get configmap kubeadm-config --output=yaml")
     assert 'name: audit-log-maxage\n        value: "31"' in kept
     assert "nothing to change" in cluster("plan")

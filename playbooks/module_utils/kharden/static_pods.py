@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MANIFESTS = "/etc/kubernetes/manifests"
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")  # what others depend on first
 _PAUSE = 0.25  # seconds between two looks
 _STEADY = 5.0  # seconds that a process without a probe must live to count as started
 _HTTP_OK = range(200, 400)  # what a kubelet takes for success

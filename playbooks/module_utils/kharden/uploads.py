@@ -54,6 +54,7 @@ class Part:
 
 
 PARTS = (Part(("upload-config", "all")), Part(("addon", "kube-proxy"), restarts="daemonset/kube-proxy"))
+RESTARTS = frozenset(part.restarts for part in PARTS if part.restarts)
 
 
 def wanted(source: kubeadm_phases.Source) -> dict[Part, dict[str, Texts]]:
@@ -117,8 +118,8 @@ def _diff(before: Texts, after: Texts) -> str:
     return "\n".join(lines)
 
 
-def upload(source: kubeadm_phases.Source, part: Part, api: api_objects.Kubectl) -> None:
-    """Let kubeadm upload what it reads, with its roles, and restart who reads that.
+def upload(source: kubeadm_phases.Source, part: Part) -> None:
+    """Let kubeadm upload what it reads, with its roles.
 
     Raises:
         NodeError: it failed; its own words are in it.
@@ -135,5 +136,8 @@ def upload(source: kubeadm_phases.Source, part: Part, api: api_objects.Kubectl) 
     )
     if done.returncode:
         raise NodeError(f"kubeadm init phase {' '.join(part.phase)}: {kubeadm_phases.complaint(done.stderr)}")
-    if part.restarts:
-        api.restart(part.restarts, _NAMESPACE)
+
+
+def restart(api: api_objects.Kubectl, name: str) -> None:
+    """Restart who reads what was uploaded, one of `RESTARTS`."""
+    api.restart(name, _NAMESPACE)

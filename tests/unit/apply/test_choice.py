@@ -143,6 +143,13 @@ def test_a_phase_that_was_not_chosen_runs_in_no_stage() -> None:
     ]
 
 
+@pytest.mark.parametrize("tags", ["dns", "manifests", "dns,manifests"])
+def test_phases_of_the_cluster_alone_run_on_no_worker(tags: str) -> None:
+    tried = Tried()
+    waves.in_waves(BUILD, choice(wave="1", tags=tags), tried)
+    assert [stage.phases for stage in tried.stages] == [tuple(tags.split(","))]
+
+
 def test_as_many_as_may_fail_stop_nobody() -> None:
     tried = Tried("w2", "w4")
     with pytest.raises(RemoteError) as caught:

@@ -28,11 +28,11 @@ ALL = frozenset(NODES)
 # Module → what it answers; `member`, `busy` and `host` are of the node.
 ANSWERS = {
     "preflight": "member=member, dns=member and host == 'cp1'",
-    "look": "member=member, dns=member and host == 'cp1', busy=busy, cluster_busy='', notes=[]",
+    "look": "member=member, dns=member and host == 'cp1', pending=pending, busy=busy, cluster_busy='', notes=[]",
     "images": "missing=[], archives=[]",
-    "staged": "missing=[]",
+    "staged": "missing=[], held=[]",
     "converge": "changes=[], restarts=[], left=[], missing=[]",
-    "services": "actions=[], restarted=[], restarting=[], unconfirmed=False",
+    "services": "actions=[], restarted=[], restarting=asked, unconfirmed=False",
     "kubeadm": "changes=[], restarted=[], restarting=[], restarts=[], initialised=True",
     "objects": "changes=[], notes=[]",
     "quorum": "actions=[], skip_phases=[]",
@@ -42,9 +42,11 @@ MODULE = """
 import os
 from ansible.module_utils.basic import AnsibleModule
 names = "expectations wanted state files payload units restarts kernel quorum config phase content patches node peers"
-names += " clean images kubeadm cluster way_in stored members"
+names += " clean images kubeadm cluster way_in stored members control_plane"
 module = AnsibleModule(argument_spec={{name: dict(type="raw") for name in names.split()}}, supports_check_mode=True)
 host, member, busy = os.environ["HOST"], os.environ["MEMBER"] == "yes", os.environ["BUSY"]
+pending = os.environ["PENDING"].split()
+asked = [dict(name=name, turn=0) for name in module.params.get("restarts") or []]
 if os.environ["FAILS"] == "{name}":
     module.fail_json(msg="it is broken")
 module.exit_json(changed=False, **dict({answer}))
@@ -57,10 +59,12 @@ class Nodes:
 
     root: Path
     private: Path
+    roles: dict[str, str] = field(default_factory=lambda: dict(NODES))
     members: frozenset[str] = ALL
     away: frozenset[str] = frozenset()
     idle: frozenset[str] = frozenset()
     fails: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
     tasks: list[tuple[str, str]] = field(default_factory=list)
 
     def phase(self, name: str) -> None:
@@ -76,7 +80,7 @@ class Nodes:
         return {node for node, task in self.tasks if task in {"Place all files", "Settings of the kubelet"}}
 
     def run(self, **words: str) -> ApplyResult:
-        build = BuildFolder(self.root / "build", {"nodes": {name: {"role": role} for name, role in NODES.items()}})
+        build = BuildFolder(self.root / "build", {"nodes": {name: {"role": role} for name, role in self.roles.items()}})
         choice = chosen(build.nodes, **(dict.fromkeys(("limit", "tags", "wave", "max_fail")) | words))
         self._write(build)
 
@@ -93,10 +97,10 @@ class Nodes:
     def _write(self, build: BuildFolder) -> None:
         hosts = {name: self._host(name) for name in build.nodes}
         roles = {
-            "control_planes": [name for name in NODES if build.is_control_plane(name)],
+            "control_planes": [name for name in build.nodes if build.is_control_plane(name)],
             "first_control_plane": ["cp1"],
             "etcd_machines": [],
-            "workers": [name for name in NODES if not build.is_control_plane(name)],
+            "workers": [name for name in build.nodes if not build.is_control_plane(name)],
         }
         children = {group: {"hosts": {name: None for name in names}} for group, names in roles.items()}  # noqa: C420
         lists: dict[str, object] = {"kharden_manifests": [], "kharden_peers": [], "kharden_serving": []}
@@ -106,10 +110,15 @@ class Nodes:
         )
 
     def _host(self, name: str) -> dict[str, object]:
+        (self.private / "payloads" / f"{name}.payload").write_text("x", encoding="utf-8")
+        configuration = self.root / f"build/nodes/{name}/files/etc/kharden/kubeadm/init.yaml"
+        configuration.parent.mkdir(parents=True)
+        configuration.write_text("x", encoding="utf-8")
         python = self.root / f"python-{name}"
         member = "yes" if name in self.members else "no"
         words = (
-            f"HOST={name} MEMBER={member} BUSY={'' if name in self.idle else 'yes'} FAILS={self.fails.get(name, '')}"
+            f"HOST={name} MEMBER={member} BUSY={'' if name in self.idle else 'yes'} FAILS={self.fails.get(name, '')} "
+            f"PENDING='{self.pending.get(name, '')}'"
         )
         python.write_text(f'#!/bin/sh\n{words} exec /usr/bin/env python3 "$@"\n', encoding="utf-8")
         python.chmod(0o755)
@@ -139,15 +148,9 @@ def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     (tmp_path / "build/ansible").mkdir(parents=True)
     away = "Host *\n  HostName 127.0.0.1\n  Port 1\n"
     (tmp_path / "build/ansible/ssh_config").write_text(away, encoding="utf-8")
-    for name in NODES:
-        configuration = tmp_path / f"build/nodes/{name}/files/etc/kharden/kubeadm/init.yaml"
-        configuration.parent.mkdir(parents=True)
-        configuration.write_text("x", encoding="utf-8")
     monkeypatch.setattr(runner, "folder", lambda _name: playbooks)
     with workspace() as private:
         (private / "payloads").mkdir()
-        for name in NODES:
-            (private / "payloads" / f"{name}.payload").write_text("x", encoding="utf-8")
         yield Nodes(tmp_path, private)
 
 
@@ -231,3 +234,18 @@ def test_a_worker_that_fails_leaves_the_others_of_its_wave_alone(nodes: Nodes) -
         nodes.run(wave="2", max_fail="1")
     assert ("w2", "See whether the kubelet has one") in nodes.tasks
     assert ("cp1", OBJECTS) in nodes.tasks
+
+
+def test_as_many_as_may_fail_are_counted_among_those_with_something_to_do(nodes: Nodes) -> None:
+    more = ("w3", "w4", "w5")
+    nodes.roles |= dict.fromkeys(more, "worker")
+    nodes.members, nodes.idle, nodes.fails = ALL | set(more), frozenset(more), {"w1": "kubeadm"}
+    with pytest.raises(RemoteError, match=r"^1 worker failed, and all others are done: w1"):
+        nodes.run(wave="5", max_fail="1")
+    assert ("w2", "See whether the kubelet has one") in nodes.tasks
+
+
+def test_what_waits_restarts_in_its_phase_also_where_nothing_was_placed_before(nodes: Nodes) -> None:
+    nodes.pending = {"cp2": "static-pod/kube-apiserver kubelet.service"}
+    restarts = [(one.node, one.what) for one in nodes.run(tags="kubeadm").restarts]
+    assert restarts == [("cp2", "static-pod/kube-apiserver")]
