@@ -70,14 +70,15 @@ def _rule(*conditions: str, verdict: str) -> str:
 
 
 def _from(networks: Iterable[IPNetwork], *more: str, verdict: str, direction: str = "saddr") -> Iterator[str]:
+    """One rule for each family that the networks are of; none of them lies within another."""
     listed = tuple(networks)
     for family, name in _IP.items():
-        if own := collapsed(of_family(listed, family)):
+        if own := of_family(listed, family):
             yield _rule(condition(f"{name} {direction}", own), *more, verdict=verdict)
 
 
 def _metadata() -> Iterator[str]:
-    return _from(map(ip_network, METADATA_ADDRESSES), verdict="drop", direction="daddr")
+    return _from(collapsed(map(ip_network, METADATA_ADDRESSES)), verdict="drop", direction="daddr")
 
 
 def _before_translation(plan: ClusterPlan, node: NodePlan) -> Iterator[str]:

@@ -8,6 +8,7 @@ Ports of Kubernetes: https://kubernetes.io/docs/reference/networking/ports-and-p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 from typing import TYPE_CHECKING, Literal
 
@@ -81,8 +82,29 @@ def _etcd(clients: tuple[Place, ...], peers: tuple[Place, ...]) -> tuple[Opening
     )
 
 
+class _ThisPlan:
+    """A plan as a key, by its identity: to hash all that it holds would take longer than what is remembered."""
+
+    __slots__ = ("plan",)
+
+    def __init__(self, plan: ClusterPlan) -> None:
+        self.plan = plan
+
+    def __hash__(self) -> int:
+        return id(self.plan)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ThisPlan) and other.plan is self.plan
+
+
 def members(plan: ClusterPlan, place: Place) -> tuple[IPNetwork, ...]:
     """The addresses of a place, of both families, without what other ranges of it hold."""
+    return _members(_ThisPlan(plan), place)
+
+
+@lru_cache(len(PLACES))  # of one plan: each node is held against all of them
+def _members(this: _ThisPlan, place: Place) -> tuple[IPNetwork, ...]:
+    plan = this.plan
     networks: dict[Place, Iterable[IPNetwork]] = {
         "nodes": (_alone(address) for node in plan.kubelets for address in node.addresses),
         "control-planes": (_alone(address) for node in plan.control_planes for address in node.addresses),

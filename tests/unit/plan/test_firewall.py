@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -65,3 +66,10 @@ def test_admits(planned: Planner) -> None:
 def test_ranges_are_collapsed_family_by_family() -> None:
     ranges = ["2001:db8::/33", "10.0.0.0/9", "10.1.0.0/16", "10.128.0.0/9", "2001:db8:8000::/33"]
     assert list(map(str, collapsed(map(ip_network, ranges)))) == ["10.0.0.0/8", "2001:db8::/32"]
+
+
+def test_places_are_made_once_for_a_plan_and_anew_for_another(planned: Planner) -> None:
+    plan = planned()
+    assert members(plan, "nodes") is members(plan, "nodes")
+    fewer = replace(plan, nodes=plan.nodes[:1])
+    assert members(fewer, "nodes") == members(plan, "nodes")[:1]
