@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _DROPPED = ("no answer", "unreachable")
 # Where somebody listens, and where nobody does behind an open port.
 _ADMITTED = (("connected",), ("connection refused",))
+_KNOWN = frozenset((*_DROPPED, *(outcome for outcomes in _ADMITTED for outcome in outcomes)))
 _SHOWN = 3
 _EQUAL = ("==", "in", "!=")
 
@@ -141,7 +142,9 @@ def reach(check: Reach, view: View) -> Iterator[Finding]:
             continue
         admitted = is_admitted(view.plan, view.node, attempt, check, seen)
         if admitted and attempt.origin == "controller":
-            continue  # there may be no way to the node but over another machine
+            # There may be no way to the node but over another machine: whatever came of it is no fault of the node's.
+            yield Finding(f"{attempt.text}: admitted", outcome, outcome in _KNOWN or None)
+            continue
         right = _ADMITTED[check.first_address_only and attempt.host != view.node.address] if admitted else _DROPPED
         yield Finding(f"{attempt.text}: {right[0] if admitted else 'dropped'}", outcome, outcome in right)
 

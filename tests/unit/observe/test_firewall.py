@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,6 +208,29 @@ def test_the_controller_is_let_in_by_the_lists(
     check = Reach(port, published=published)
     first = next(reach_attempts(everybody(plan), plan.nodes[0], port, check))
     assert is_admitted(plan, plan.nodes[0], first, check, seen) is admitted
+
+
+@pytest.mark.parametrize(
+    ("outcome", "right"),
+    [*((each, True) for each in ("connected", "connection refused", "no answer", "unreachable")), ("went well", None)],
+)
+def test_a_controller_that_may_reach_a_port_tells_what_came_of_it(
+    plan: ClusterPlan,
+    snapshot: Snapshot,
+    nodes: dict[str, Any],
+    outcome: str,
+    right: bool | None,  # noqa: FBT001  # pytest's way of giving it
+) -> None:
+    """Of a port of services it is the only one who is asked."""
+    plan = replace(plan, access=replace(plan.access, node_ports=(ip_network("10.77.0.1/32"),)))
+    worker = plan.workers[0]
+    nodes["the controller"]["from_here"]["10.77.0.21 30000"] = {"outcome": outcome, "from": "10.77.0.1"}
+    found = examine(
+        control("firewall-reach-worker"), View(plan, worker, snapshot, SnapshotHost(snapshot.facts("w1")), {}, {})
+    )
+    told = [(one.expected, one.observed, one.ok) for one in found if "30000" in one.expected]
+    assert told == [("from the controller to 10.77.0.21:30000: admitted", outcome, right)]
+    assert {one.ok for one in found} == {True, right}
 
 
 def test_a_port_of_services_is_tried_by_the_controller_alone(planned: Planner) -> None:
