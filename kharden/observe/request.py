@@ -67,6 +67,34 @@ _LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
     kinds.SysctlValue: (("sysctls", "name"),),
     kinds.UnitState: (("units", "name"),),
 }
+# Built-in groups with a dot in their names (k8s.io/kubernetes pkg/apis). Those of the API server's extensions,
+# apiextensions.k8s.io and apiregistration.k8s.io, are stored as custom ones are.
+_BUILT_IN = frozenset(
+    {
+        "admissionregistration.k8s.io",
+        "certificates.k8s.io",
+        "coordination.k8s.io",
+        "discovery.k8s.io",
+        "events.k8s.io",
+        "flowcontrol.apiserver.k8s.io",
+        "internal.apiserver.k8s.io",
+        "networking.k8s.io",
+        "node.k8s.io",
+        "rbac.authorization.k8s.io",
+        "resource.k8s.io",
+        "scheduling.k8s.io",
+        "storage.k8s.io",
+        "storagemigration.k8s.io",
+    }
+)
+# What is stored by an older name (k8s.io/kubernetes pkg/kubeapiserver, SpecialDefaultResourcePrefixes).
+_NAMED_ONCE = {
+    "endpoints": "services/endpoints",
+    "ingresses.networking.k8s.io": "ingress",
+    "nodes": "minions",
+    "replicationcontrollers": "controllers",
+    "services": "services/specs",
+}
 # Where the kubelet says which of its feature gates are set.
 FEATURE_GATES = ("featureGates",)
 # Kinds that write (dry runs included), so a passive run leaves them out.
@@ -220,7 +248,7 @@ def settings_paths() -> tuple[tuple[str, ...], ...]:
 
 
 def stored_under(resource: str) -> str:
-    """The folder of etcd that holds a resource's objects (k8s.io/kubernetes pkg/registry; custom ones by group)."""
+    """The folder of etcd that holds a resource's objects; what isn't of the API server itself lies under its group."""
     name, _, group = resource.partition(".")
-    built_in = "." not in group or group.endswith(".k8s.io")
-    return f"/registry/{name}/" if built_in else f"/registry/{group}/{name}/"
+    built_in = "." not in group or group in _BUILT_IN
+    return f"/registry/{_NAMED_ONCE.get(resource, name) if built_in else f'{group}/{name}'}/"

@@ -123,6 +123,18 @@ def test_lone_node_tries_its_own_reserved_label(plan: ClusterPlan) -> None:
         ("deployments.apps", "/registry/deployments/"),
         ("networkpolicies.networking.k8s.io", "/registry/networkpolicies/"),
         ("widgets.example.com", "/registry/example.com/widgets/"),
+        ("nodes", "/registry/minions/"),
+        ("endpoints", "/registry/services/endpoints/"),
+        ("services", "/registry/services/specs/"),
+        ("replicationcontrollers", "/registry/controllers/"),
+        ("ingresses.networking.k8s.io", "/registry/ingress/"),
+        ("roles.rbac.authorization.k8s.io", "/registry/roles/"),
+        ("volumesnapshots.snapshot.storage.k8s.io", "/registry/snapshot.storage.k8s.io/volumesnapshots/"),
+        (
+            "customresourcedefinitions.apiextensions.k8s.io",
+            "/registry/apiextensions.k8s.io/customresourcedefinitions/",
+        ),
+        ("nodes.example.com", "/registry/example.com/nodes/"),
     ],
 )
 def test_stored_under(resource: str, folder: str) -> None:
