@@ -135,7 +135,7 @@ def request(witnesses: Witnesses, node: NodePlan, tried: dict[str, dict[str, Any
         "firewall": TABLE,
         # Plain HTTP on loopback (kharden.controls.catalogue.reach lists it).
         "features": {"kube-proxy": "http://127.0.0.1:10249/metrics"} if node.kubelet else {},
-        "sshd": list(dict.fromkeys(("root", node.ssh.user))),
+        "sshd": {user: {"address": str(node.address), "port": node.ssh.port} for user in ("root", node.ssh.user)},
         "from_here": tried.get(node.name, {}).get("from_here", {}),
         "cluster": _cluster(witnesses, node, passive=passive) if _speaks(witnesses, node) else None,
     }

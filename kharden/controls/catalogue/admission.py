@@ -75,7 +75,11 @@ CONTROLS = (
         "No dashboard runs",
         "medium",
         CONTROL_PLANE,
-        (ObjectsAbsent("/api/v1/pods?labelSelector=k8s-app%3Dkubernetes-dashboard", "pod of the dashboard"),),
+        # By the label of its older manifests, and by that of its chart.
+        tuple(
+            ObjectsAbsent(f"/api/v1/pods?labelSelector={label}%3Dkubernetes-dashboard", "pod of the dashboard")
+            for label in ("k8s-app", "app.kubernetes.io%2Fpart-of")
+        ),
         "remove the dashboard",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kharden.controls.checks import FileAttributes, SshdRootLogin, SshdSetting, SshdWithin
+from kharden.controls.checks import FileAttributes, SshdNobodyElse, SshdRootLogin, SshdSetting, SshdWithin
 from kharden.controls.model import EVERYWHERE, Control
 
 _REMEDY = "look for another file in /etc/ssh/sshd_config.d and for Match blocks, then run `kharden apply`"
@@ -23,6 +23,7 @@ CONTROLS = (
             SshdSetting("permitemptypasswords", "no"),
             SshdSetting("strictmodes", "yes"),
             SshdSetting("usepam", "yes"),
+            SshdNobodyElse(),
         ),
         _REMEDY,
     ),

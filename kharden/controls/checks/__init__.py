@@ -53,7 +53,7 @@ from kharden.controls.checks.objects import (
     NodeMarks,
     PoliciesEnforced,
 )
-from kharden.controls.checks.ssh import SshdRootLogin, SshdSetting, SshdWithin
+from kharden.controls.checks.ssh import SshdNobodyElse, SshdRootLogin, SshdSetting, SshdWithin
 from kharden.controls.checks.trust import (
     CertificateFile,
     DistinctAuthorities,
@@ -89,6 +89,7 @@ Check = (
     | UnitState
     | SshdSetting
     | SshdWithin
+    | SshdNobodyElse
     | SshdRootLogin
     | CertificateFile
     | KubeconfigFile
@@ -165,6 +166,7 @@ __all__ = [
     "RunningPrograms",
     "SecretsNotAudited",
     "ServiceTables",
+    "SshdNobodyElse",
     "SshdRootLogin",
     "SshdSetting",
     "SshdWithin",

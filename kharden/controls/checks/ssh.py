@@ -1,6 +1,7 @@
 """The kinds of checks of sshd: its effective settings, as `sshd -T` tells them (sshd(8)).
 
-They are asked for root and for who logs in, since a Match block may give each user other ones.
+They are asked for root and for who logs in, as kharden itself comes, since a Match block may give each user, address
+and port other ones.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ class SshdWithin:
 
     name: str
     items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SshdNobodyElse:
+    """No `Match` block lets anybody in without a key, also not those who aren't asked about."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ def collect(request: dict[str, Any]) -> dict[str, Any]:
             "sysctls": _each(kernel.sysctl, request["sysctls"]),
             "units": _each(kernel.unit, request["units"]),
             "journal": _section(journal.journal),
-            "sshd": _each(sshd.settings, request["sshd"]),
+            "sshd": {user: _section(sshd.settings, user, **place) for user, place in request["sshd"].items()},
+            "sshd_keyless": _section(sshd.keyless),
             "firewall": _section(firewall.rules, request["firewall"]),
             "features": {name: _section(features.alpha_by_http, url) for name, url in request["features"].items()},
         }

@@ -10,6 +10,7 @@ import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 60
 _PAGE = 500
-_NAMESPACES = 100
+_LISTED = 100
 _OFFENDERS = 20
 _MESSAGE_LIMIT = 300
 _SCRATCH = "/api/v1/namespaces/kube-system/secrets"
@@ -48,9 +49,20 @@ def try_pod(api: Api, pod: dict[str, Any]) -> dict[str, Any]:
 
 def try_namespaces(api: Api, pod: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Namespace → whether the pod would be admitted there. Those that are on their way out are left out."""
-    namespaces = api.get(f"/api/v1/namespaces?limit={_NAMESPACES}")["items"]
+    namespaces = list(_listed(api, "/api/v1/namespaces"))
     names = [one["metadata"]["name"] for one in namespaces if "deletionTimestamp" not in one["metadata"]]
     return {name: _tried(api, name, pod) for name in names}
+
+
+def _listed(api: Api, path: str) -> Iterator[Any]:
+    """Everything in a list, a page at a time."""
+    more = ""
+    while True:
+        page = api.get(f"{path}?limit={_LISTED}{more}")
+        yield from page["items"]
+        if not (token := page["metadata"].get("continue")):
+            return
+        more = f"&continue={quote(token)}"
 
 
 def _tried(api: Api, namespace: str, pod: dict[str, Any]) -> dict[str, Any]:

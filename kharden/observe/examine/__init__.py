@@ -59,6 +59,7 @@ _EXAMINERS: dict[type[kinds.Check], tuple[Source, Examiner]] = {
     kinds.JournalBounded: ("collector", machine.journal_bounded),
     kinds.SshdSetting: ("collector", sshd.setting),
     kinds.SshdWithin: ("collector", sshd.within),
+    kinds.SshdNobodyElse: ("collector", sshd.nobody_else),
     kinds.SshdRootLogin: ("collector", sshd.root_login),
     kinds.ListeningSockets: ("collector", sockets.listening),
     kinds.CertificateFile: ("collector", certificates.leaf),

@@ -9,7 +9,7 @@ from kharden.observe.model import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kharden.controls.checks import SshdRootLogin, SshdSetting, SshdWithin
+    from kharden.controls.checks import SshdNobodyElse, SshdRootLogin, SshdSetting, SshdWithin
     from kharden.observe.examine.view import View
 
 # How sshd itself writes "prohibit-password", by either version of its name.
@@ -27,6 +27,12 @@ def within(check: SshdWithin, view: View) -> Iterator[Finding]:
     for user, value in _values(check.name, view):
         weak = [item for item in value.split(",") if item not in check.items]
         yield Finding(f"{check.name} all strong, for {user}", ", ".join(weak) or "all strong", not weak)
+
+
+def nobody_else(_: SshdNobodyElse, view: View) -> Iterator[Finding]:
+    """No block for others that opens another way in."""
+    found = view.facts.at("sshd_keyless").texts()
+    yield Finding("no Match block lets in without a key", "; ".join(found) or "none", not found)
 
 
 def root_login(_: SshdRootLogin, view: View) -> Iterator[Finding]:

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -25,8 +27,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kharden.observe.collector import journal, packages, processes
-from kharden.observe.collector.cluster import how_stored
+from kharden.observe.collector import journal, packages, processes, sshd
+from kharden.observe.collector.cluster import how_stored, try_namespaces
 from kharden.observe.collector.features import alpha
 from kharden.observe.collector.processes import decode_address
 from kharden.observe.shipping import program
@@ -42,7 +44,7 @@ _NOTHING: dict[str, Any] = {
     "probes": {},
     "features": {},
     "firewall": "kharden",
-    "sshd": [],
+    "sshd": {},
     "from_here": {},
     "cluster": None,
 }
@@ -292,6 +294,87 @@ def test_kernel_settings() -> None:
     seen = _collect(sysctls=["kernel.ostype", "no.such.setting"])["sysctls"]
     assert seen["kernel.ostype"] == "Linux"
     assert "FileNotFoundError" in seen["no.such.setting"]["error"]
+
+
+@dataclass
+class _Pages:
+    """As an API server answers: two namespaces a page."""
+
+    names: list[str]
+
+    def get(self, path: str) -> dict[str, Any]:
+        start = int(parse_qs(urlsplit(path).query).get("continue", ["0 /"])[0].removesuffix(" /"))
+        more = {"continue": f"{start + 2} /"} if start + 2 < len(self.names) else {}
+        items = [{"metadata": {"name": name}} for name in self.names[start : start + 2]]
+        return {"metadata": more, "items": items}
+
+    def tried(self, path: str, _: object) -> dict[str, Any]:
+        return {"admitted": path.split("/")[4] == "fifth", "reason": "", "message": "", "object": {}}
+
+
+def test_the_last_of_many_namespaces_is_tried_too() -> None:
+    names = ["first", "second", "third", "fourth", "fifth"]
+    tried = try_namespaces(_Pages(names), {})  # type: ignore[arg-type]  # all of it that is asked
+    assert [name for name in names if tried[name]["admitted"]] == ["fifth"]
+
+
+@pytest.fixture
+def sshd_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of sshd's with one that it includes, and blocks for others in both."""
+    key = tmp_path / "key"
+    if not shutil.which("ssh-keygen") or not Path("/usr/sbin/sshd").exists():
+        pytest.skip("needs OpenSSH: apt-get install openssh-server")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (tmp_path / "more.conf").write_text("PasswordAuthentication no\nmatch user eve\nPermitEmptyPasswords=yes\n")
+    (tmp_path / "sshd_config").write_text(
+        f"HostKey {key}\nInclude {tmp_path}/m*.conf\nKbdInteractiveAuthentication yes\n"
+        'Match Address 192.0.2.7 LocalPort 2222\n  passwordauthentication "yes"\n'
+        "Match LocalAddress 198.51.100.9\n  MaxAuthTries 3\n  GSSAPIAuthentication no\n"
+    )
+    monkeypatch.setattr(sshd, "_CONFIG", tmp_path / "sshd_config")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("came_from", "way", "found"),
+    [
+        ("192.0.2.7", ("198.51.100.1", 2222), ("yes", "6")),
+        ("192.0.2.7", ("198.51.100.1", 22), ("no", "6")),
+        ("192.0.2.8", ("198.51.100.9", 2222), ("no", "3")),
+        ("", ("192.0.2.7", 2222), ("yes", "6")),
+    ],
+)
+@pytest.mark.usefixtures("sshd_config")
+def test_blocks_for_the_way_that_kharden_comes_count(
+    monkeypatch: pytest.MonkeyPatch, came_from: str, way: tuple[str, int], found: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(sshd, "came_from", lambda: came_from)
+    settings = sshd.settings("root", *way)
+    assert (settings["passwordauthentication"], settings["maxauthtries"]) == found
+
+
+def test_blocks_that_let_others_in_without_a_key_are_told(sshd_config: Path) -> None:
+    assert sshd.keyless() == [
+        f"{sshd_config}/more.conf: PermitEmptyPasswords=yes",
+        f'{sshd_config}/sshd_config: passwordauthentication "yes"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("2001:db8::7 4711 2001:db8::1 22", "2001:db8::7"), ("a,user=b 1 2 3", ""), (None, "")]
+)
+def test_where_a_run_came_from_is_known_below_sudo(said: str | None, found: str) -> None:
+    """sudo leaves none of it to what it starts, so a process above has it."""
+    ask = "from kharden.observe.collector.sshd import came_from; print(came_from())"
+    kept = {name: value for name, value in os.environ.items() if name != "SSH_CONNECTION"}
+    above = kept | ({"SSH_CONNECTION": said} if said else {})
+    command = ["sh", "-c", 'env -u SSH_CONNECTION "$@"; exit $?', "sh", sys.executable, "-c", ask]
+    # In a namespace of its own, where nothing is above it but the first process, which is never asked.
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh"]
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    done = subprocess.run([*apart, *command], env=above, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found
 
 
 def test_plain_port() -> None:

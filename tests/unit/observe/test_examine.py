@@ -35,7 +35,7 @@ _IDS = [entry.id for entry in CONTROLS if entry.duties != ("etcd",)]
 _SECTIONS = (
     *("files", "folders", "digests", "certificates", "kubeconfigs", "processes", "sockets", "sysctls", "units"),
     *("handshakes", "probes", "cluster", "features", "firewall", "from_here", "from_pod", "policies"),
-    *("sshd", "packaged", "journal", "etcd"),
+    *("sshd", "sshd_keyless", "packaged", "journal", "etcd"),
 )
 
 
@@ -115,6 +115,40 @@ def test_deviation_fails(
 ) -> None:
     deviate(nodes, _DEVIATIONS[identifier])
     assert False in [one.ok for one in _examine(plan, snapshot, digests, identifier)]
+
+
+_MORE_DEVIATIONS = [
+    (
+        "sshd-keys-only",
+        {"at": ["w1", "sshd_keyless"], "to": ["/etc/ssh/sshd_config: PasswordAuthentication yes"]},
+        "/etc/ssh/sshd_config: PasswordAuthentication yes",
+    ),
+    (
+        "dashboard-absent",
+        {
+            "at": [
+                *("cp1", "cluster", "objects"),
+                "/api/v1/pods?labelSelector=app.kubernetes.io%2Fpart-of%3Dkubernetes-dashboard",
+            ],
+            "to": ["dashboard/kubernetes-dashboard-api-0"],
+        },
+        "dashboard/kubernetes-dashboard-api-0",
+    ),
+]
+
+
+@pytest.mark.parametrize("one", _MORE_DEVIATIONS)
+def test_another_deviation_fails_and_is_named(
+    one: tuple[str, dict[str, Any], str],
+    plan: ClusterPlan,
+    snapshot: Snapshot,
+    nodes: dict[str, Any],
+    digests: dict[str, str],
+) -> None:
+    identifier, deviation, said = one
+    deviate(nodes, deviation)
+    found = [seen.observed for seen in _examine(plan, snapshot, digests, identifier) if seen.ok is False]
+    assert found == [said]
 
 
 @pytest.mark.parametrize("identifier", _IDS)

@@ -66,6 +66,13 @@ def test_settings_of_a_family_that_pods_dont_have_are_not_asked_for(plan: Cluste
     assert not [name for name in asked if "ip6" in name or "ipv6" in name]
 
 
+def test_sshd_is_asked_for_the_way_that_kharden_comes(plan: ClusterPlan) -> None:
+    node = replace(plan.nodes[1], ssh=replace(plan.nodes[1].ssh, user="admin", port=2222))
+    witnesses = everybody(replace(plan, nodes=(plan.nodes[0], node)))
+    asked = request(witnesses, node, attempts(witnesses), passive=True)["sshd"]
+    assert asked == {user: {"address": str(node.address), "port": 2222} for user in ("root", "admin")}
+
+
 def test_passive_request_writes_nothing(plan: ClusterPlan) -> None:
     asked = request(everybody(plan), plan.nodes[0], attempts(everybody(plan)), passive=True)
     assert asked["cluster"]["active"] is False
