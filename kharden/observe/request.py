@@ -40,7 +40,7 @@ _AUDIT_LOG = "/var/log/kubernetes/audit/audit.log"
 _ALWAYS_AUDITED = "a role is deleted"
 _LISTS = (
     *("patterns", "folders", "digests", "packaged", "certificates", "kubeconfigs"),
-    *("programs", "sysctls", "units"),
+    *("programs", "sysctls", "interfaces", "units"),
 )
 # Kind → section of the request, and the attribute that names what to look for; other kinds ask the cluster itself.
 _LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
@@ -65,6 +65,7 @@ _LOOKED_AT: dict[type[kinds.Check], tuple[tuple[str, str], ...]] = {
     kinds.FeatureGateOn: (("programs", "program"),),
     kinds.ProcessOwner: (("programs", "program"),),
     kinds.SysctlValue: (("sysctls", "name"),),
+    kinds.InterfaceSetting: (("interfaces", "name"),),
     kinds.UnitState: (("units", "name"),),
 }
 # Built-in groups with a dot in their names (k8s.io/kubernetes pkg/apis). Those of the API server's extensions,

@@ -268,7 +268,7 @@ class Services:
         texts = [_text(path) for path in sorted(Path(pattern.parent).glob(pattern.name))]
         for parameter in kernel.parameters(texts).values():
             value = kernel.read(parameter)
-            if value == parameter.value or (value is None and parameter.optional):
+            if value == parameter.value or (value is None and parameter.may_miss):
                 continue
             if self._do(f"set to {parameter.value!r} from {value!r}", parameter.path):
                 kernel.write(parameter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kharden.controls.checks import (
     FolderContents,
     InstalledPrograms,
+    InterfaceSetting,
     JournalBounded,
     JournalKept,
     JournalSetting,
@@ -17,6 +18,13 @@ from kharden.controls.model import CONTROL_PLANE, ETCD, EVERYWHERE, MEMBER, NODE
 
 _REPLACE = "find out who changed it, then put the right one back with `kharden apply`"
 _BIN = "/usr/local/bin"
+# "all" alone decides neither (ip-sysctl.rst): an interface sends redirects where it or "all" does, one that doesn't
+# forward takes them where either does, and by IPv6 each goes by itself.
+_REDIRECTS = (
+    InterfaceSetting("net.ipv4.conf.*.accept_redirects", "0"),
+    InterfaceSetting("net.ipv4.conf.*.send_redirects", "0"),
+    InterfaceSetting("net.ipv6.conf.*.accept_redirects", "0", required=False),
+)
 _CNI = ("bridge", "host-local", "loopback", "portmap")
 
 CONTROLS = (
@@ -115,6 +123,7 @@ CONTROLS = (
             SysctlValue("net.ipv6.conf.all.accept_source_route", "0", 6),
             SysctlValue("net.ipv6.conf.default.accept_ra", "0", 6),
             SysctlValue("net.bridge.bridge-nf-call-ip6tables", "1", 6),
+            *_REDIRECTS,
         ),
     ),
     Control(
@@ -131,6 +140,7 @@ CONTROLS = (
             SysctlValue("net.ipv6.conf.all.forwarding", "0", 6),
             SysctlValue("net.ipv6.conf.all.accept_redirects", "0", 6),
             SysctlValue("net.ipv6.conf.all.accept_source_route", "0", 6),
+            *_REDIRECTS,
         ),
     ),
     Control(

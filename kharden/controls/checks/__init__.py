@@ -34,6 +34,7 @@ from kharden.controls.checks.node import (
     FirewallRules,
     FolderContents,
     InstalledPrograms,
+    InterfaceSetting,
     JournalBounded,
     JournalKept,
     JournalSetting,
@@ -86,6 +87,7 @@ Check = (
     | JournalKept
     | JournalSetting
     | SysctlValue
+    | InterfaceSetting
     | UnitState
     | SshdSetting
     | SshdWithin
@@ -141,6 +143,7 @@ __all__ = [
     "FolderContents",
     "ForeignNodeRefused",
     "InstalledPrograms",
+    "InterfaceSetting",
     "JournalBounded",
     "JournalKept",
     "JournalSetting",

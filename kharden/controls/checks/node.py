@@ -177,6 +177,20 @@ class SysctlValue:
 
 
 @dataclass(frozen=True, slots=True)
+class InterfaceSetting:
+    """A kernel setting that each network interface has, "default" of new ones and "all" among them.
+
+    Attributes:
+        name: with `*` where the interface stands.
+        required: there is none where the kernel lacks the family, which is no fault unless it is required.
+    """
+
+    name: str
+    value: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class UnitState:
     """A systemd unit runs now and after the next boot."""
 

@@ -69,6 +69,7 @@ def collect(request: dict[str, Any]) -> dict[str, Any]:
             "processes": _section(processes.processes, request["programs"]),
             "sockets": _section(processes.sockets),
             "sysctls": _each(kernel.sysctl, request["sysctls"]),
+            "interfaces": _each(kernel.of_interfaces, request["interfaces"]),
             "units": _each(kernel.unit, request["units"]),
             "journal": _section(journal.journal),
             "sshd": {user: _section(sshd.settings, user, **place) for user, place in request["sshd"].items()},

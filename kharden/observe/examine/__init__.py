@@ -53,6 +53,7 @@ _EXAMINERS: dict[type[kinds.Check], tuple[Source, Examiner]] = {
     kinds.InstalledPrograms: ("collector", machine.installed),
     kinds.PackagedPrograms: ("collector", machine.packaged),
     kinds.SysctlValue: ("collector", machine.sysctl),
+    kinds.InterfaceSetting: ("collector", machine.interfaces),
     kinds.UnitState: ("collector", machine.unit),
     kinds.JournalSetting: ("collector", machine.journal_setting),
     kinds.JournalKept: ("collector", machine.journal_kept),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from kharden.controls.checks import (
         InstalledPrograms,
+        InterfaceSetting,
         JournalBounded,
         JournalKept,
         JournalSetting,
@@ -77,6 +78,14 @@ def sysctl(check: SysctlValue, view: View) -> Iterator[Finding]:
     """A kernel setting."""
     value = str(view.host.sysctl(check.name))
     yield Finding(f"{check.name} = {check.value}", value, value == check.value)
+
+
+def interfaces(check: InterfaceSetting, view: View) -> Iterator[Finding]:
+    """A kernel setting, on every interface."""
+    values = {name: value.text() for name, value in view.facts.at("interfaces", check.name).table().items()}
+    wrong = [f"{name}: {value}" for name, value in sorted(values.items()) if value != check.value]
+    observed = ", ".join(wrong) or (f"{check.value} on each of {len(values)}" if values else "no interface has it")
+    yield Finding(f"{check.name} = {check.value}", observed, not wrong and (bool(values) or not check.required))
 
 
 def journal_setting(check: JournalSetting, view: View) -> Iterator[Finding]:

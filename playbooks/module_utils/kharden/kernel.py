@@ -6,30 +6,51 @@ They are compared on every run, not just after a change of the file: a value set
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import NodeError
 from .units import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SYSCTL_FILES = "/etc/sysctl.d/*-kharden.conf"
 MODULES_FILE = "/etc/modules-load.d/kharden.conf"
 PROC_SYS = Path("/proc/sys")
 SYS_MODULE = Path("/sys/module")
+_GLOB = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One line of a sysctl.d(5) file: `path` lies below /proc/sys; `optional` ones may be missing or refused."""
+    """One line of a sysctl.d(5) file, or one of those that a line with `*` stands for.
+
+    Attributes:
+        path: where it lies below /proc/sys.
+        optional: it may be missing or refused.
+        passing: a `*` found it, on an interface for one, and it may be gone by now.
+    """
 
     path: str
     value: str
     optional: bool
+    passing: bool = False
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether it is no fault that there is none of it."""
+        return self.optional or self.passing
 
 
-def parameters(texts: list[str]) -> dict[str, Parameter]:
-    """What the texts of sysctl.d(5) files set, by path; the last one wins. Globs are not ours and are refused."""
+def parameters(texts: list[str], root: Path = PROC_SYS) -> dict[str, Parameter]:
+    """What the texts of sysctl.d(5) files set, by path: the last one wins, and a named one over those of a `*`.
+
+    A `*` is one whole part of a path, and stands for whatever is there now.
+    """
     result: dict[str, Parameter] = {}
+    patterns: dict[str, Parameter] = {}
     for line in "\n".join(texts).splitlines():
         stripped = line.strip()
         if not stripped or stripped[0] in "#;":
@@ -37,10 +58,20 @@ def parameters(texts: list[str]) -> dict[str, Parameter]:
         key, separator, value = stripped.partition("=")
         optional, key = key.startswith("-"), key.removeprefix("-").strip()
         path = _path(key)
-        if not separator or not key or "*" in key or ".." in path.split("/"):
+        parts = path.split("/")
+        if not separator or not key or ".." in parts or any(_GLOB & set(part) and part != "*" for part in parts):
             raise NodeError(f"{SYSCTL_FILES}: kharden doesn't write lines like {stripped!r}: apply the files again")
-        result[path] = Parameter(path, " ".join(value.split()), optional)
-    return result
+        into = patterns if "*" in parts else result
+        into[path] = Parameter(path, " ".join(value.split()), optional)
+    found = {path: one for pattern in patterns.values() for path, one in _matching(pattern, root)}
+    # First what there is: an interface that was never set follows "default", and a plan would tell more than is done.
+    return {path: one for path, one in found.items() if path not in result} | result
+
+
+def _matching(pattern: Parameter, root: Path) -> Iterator[tuple[str, Parameter]]:
+    for each in sorted(root.glob(pattern.path)):
+        path = str(each.relative_to(root))
+        yield path, replace(pattern, path=path, passing=True)
 
 
 def _path(key: str) -> str:
@@ -62,14 +93,15 @@ def write(parameter: Parameter, root: Path = PROC_SYS) -> None:
     """Set a parameter and see that the kernel kept it.
 
     Raises:
-        NodeError: it didn't, and the parameter isn't optional.
+        NodeError: it didn't, and the parameter isn't optional and hasn't gone meanwhile.
     """
     try:
         (root / parameter.path).write_text(parameter.value)
         kept = read(parameter, root)
     except OSError:
         kept = None
-    if kept != parameter.value and not parameter.optional:
+    gone = parameter.passing and not (root / parameter.path).exists()
+    if kept != parameter.value and not parameter.optional and not gone:
         raise NodeError(
             f"{root / parameter.path}: should be {parameter.value!r} but is {kept!r}: the module that has it isn't "
             f"loaded, or this node may not set it"

@@ -310,7 +310,47 @@ def test_kernel_parameters_are_read_as_sysctl_does() -> None:
     assert "net/ipv4/conf/eth0.1/rp_filter" in kernel.parameters(["net.ipv4.conf.eth0/1.rp_filter = 1"])
 
 
-@pytest.mark.parametrize("line", ["kernel.panic", "net.ipv4.conf.*.rp_filter = 1", "net/../../etc/x = 1", "= 1"])
+def _interfaces(root: Path, **values: str) -> None:
+    for name, value in values.items():
+        folder = root / "net/ipv4/conf" / name
+        folder.mkdir(parents=True)
+        (folder / "send_redirects").write_text(f"{value}\n")
+
+
+def test_a_line_for_every_interface_stands_for_those_that_are_there_but_for_named_ones(tmp_path: Path) -> None:
+    _interfaces(tmp_path, all="1", default="1", eth0="1", **{"eth0.5": "0"})
+    text = "net.ipv4.conf.all.send_redirects = 1\nnet.ipv4.conf.*.send_redirects = 0\n-net.ipv6.conf.*.accept_ra = 0\n"
+    found = kernel.parameters([text], tmp_path)
+    assert {path: (one.value, one.may_miss) for path, one in found.items()} == {
+        "net/ipv4/conf/default/send_redirects": ("0", True),
+        "net/ipv4/conf/eth0/send_redirects": ("0", True),
+        "net/ipv4/conf/eth0.5/send_redirects": ("0", True),
+        "net/ipv4/conf/all/send_redirects": ("1", False),
+    }
+    differing = [one for one in found.values() if kernel.read(one, tmp_path) != one.value]
+    assert [one.path.split("/")[3] for one in differing] == ["default", "eth0"]
+    for one in differing:
+        kernel.write(one, tmp_path)
+    again = kernel.parameters([text], tmp_path).values()
+    assert [one for one in again if kernel.read(one, tmp_path) != one.value] == []
+
+
+def test_an_interface_that_went_meanwhile_is_no_fault_but_one_that_refuses_is(tmp_path: Path) -> None:
+    _interfaces(tmp_path, veth1="1", veth2="1")
+    found = kernel.parameters(["net.ipv4.conf.*.send_redirects = 0"], tmp_path)
+    shutil.rmtree(tmp_path / "net/ipv4/conf/veth1")
+    gone, refusing = found.values()
+    assert kernel.read(gone, tmp_path) is None
+    kernel.write(gone, tmp_path)
+    (tmp_path / refusing.path).unlink()
+    (tmp_path / refusing.path).mkdir()
+    with pytest.raises(NodeError, match="veth2/send_redirects: should be '0'"):
+        kernel.write(refusing, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", ["kernel.panic", "net.ipv4.conf.veth*.rp_filter = 1", "net.*.a?b = 1", "net/../../etc/x = 1", "= 1"]
+)
 def test_a_line_that_kharden_never_writes_is_refused(line: str) -> None:
     with pytest.raises(NodeError, match="doesn't write lines like"):
         kernel.parameters([line])

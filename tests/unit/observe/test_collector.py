@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kharden.observe.collector import journal, packages, processes, sshd
+from kharden.observe.collector import journal, kernel, packages, processes, sshd
 from kharden.observe.collector.cluster import how_stored, try_namespaces
 from kharden.observe.collector.features import alpha
 from kharden.observe.collector.processes import decode_address
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _CANARY = "canary-5f1d0c2e"
 _NOTHING: dict[str, Any] = {
     **{name: [] for name in ("patterns", "folders", "digests", "packaged", "certificates", "kubeconfigs")},
-    **{name: [] for name in ("programs", "sysctls", "units")},
+    **{name: [] for name in ("programs", "sysctls", "interfaces", "units")},
     "handshakes": {},
     "probes": {},
     "features": {},
@@ -294,6 +294,23 @@ def test_kernel_settings() -> None:
     seen = _collect(sysctls=["kernel.ostype", "no.such.setting"])["sysctls"]
     assert seen["kernel.ostype"] == "Linux"
     assert "FileNotFoundError" in seen["no.such.setting"]["error"]
+
+
+def test_settings_of_interfaces() -> None:
+    asked = ["net.ipv4.conf.*.send_redirects", "net.ipv4.no-such-folder.*.x"]
+    seen = _collect(interfaces=asked)["interfaces"]
+    there = {path.name for path in Path("/proc/sys/net/ipv4/conf").iterdir()}
+    assert {"all", "default", "lo"} <= seen[asked[0]].keys() <= there
+    assert set(seen[asked[0]].values()) <= {"0", "1"}
+    assert seen[asked[1]] == {}
+
+
+def test_an_interface_that_goes_while_it_is_read_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("eth0", "veth1"):
+        (tmp_path / "net/ipv4/conf" / name).mkdir(parents=True)
+    (tmp_path / "net/ipv4/conf/eth0/send_redirects").write_text("1\n")
+    monkeypatch.setattr(kernel, "_ROOT", tmp_path)
+    assert kernel.of_interfaces("net.ipv4.conf.*.send_redirects") == {"eth0": "1"}
 
 
 @dataclass

@@ -35,7 +35,7 @@ _IDS = [entry.id for entry in CONTROLS if entry.duties != ("etcd",)]
 _SECTIONS = (
     *("files", "folders", "digests", "certificates", "kubeconfigs", "processes", "sockets", "sysctls", "units"),
     *("handshakes", "probes", "cluster", "features", "firewall", "from_here", "from_pod", "policies"),
-    *("sshd", "sshd_keyless", "packaged", "journal", "etcd"),
+    *("sshd", "sshd_keyless", "packaged", "journal", "etcd", "interfaces"),
 )
 
 
@@ -119,6 +119,21 @@ def test_deviation_fails(
 
 _MORE_DEVIATIONS = [
     (
+        "sysctl-network",
+        {"at": ["w1", "interfaces", "net.ipv4.conf.*.send_redirects", "cni0"], "to": "1"},
+        "cni0: 1",
+    ),
+    (
+        "sysctl-network",
+        {"at": ["cp1", "interfaces", "net.ipv6.conf.*.accept_redirects", "default"], "to": "1"},
+        "default: 1",
+    ),
+    (
+        "sysctl-network",
+        {"at": ["w1", "interfaces", "net.ipv4.conf.*.accept_redirects"], "to": {}},
+        "no interface has it",
+    ),
+    (
         "sshd-keys-only",
         {"at": ["w1", "sshd_keyless"], "to": ["/etc/ssh/sshd_config: PasswordAuthentication yes"]},
         "/etc/ssh/sshd_config: PasswordAuthentication yes",
@@ -149,6 +164,13 @@ def test_another_deviation_fails_and_is_named(
     deviate(nodes, deviation)
     found = [seen.observed for seen in _examine(plan, snapshot, digests, identifier) if seen.ok is False]
     assert found == [said]
+
+
+def test_a_kernel_without_ipv6_takes_no_redirects(
+    plan: ClusterPlan, snapshot: Snapshot, nodes: dict[str, Any], digests: dict[str, str]
+) -> None:
+    nodes["w1"]["interfaces"]["net.ipv6.conf.*.accept_redirects"] = {}
+    assert {one.ok for one in _examine(plan, snapshot, digests, "sysctl-network")} == {True}
 
 
 @pytest.mark.parametrize("identifier", _IDS)
