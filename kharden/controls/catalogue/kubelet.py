@@ -21,8 +21,6 @@ _FILE_ONLY = (
     "tls-private-key-file",
 )
 
-# Images that are brought to nodes, by their repositories: nobody pulls them, so there is no credential to show.
-
 
 def _control(identifier: str, title: str, severity: Severity, *checks: Check) -> Control:
     return Control(identifier, title, severity, NODES, checks)
