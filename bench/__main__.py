@@ -6,10 +6,10 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from bench import render
+from bench import lab, render
 from bench.measure import Part, load, machine, table
 
-PARTS: tuple[Part, ...] = render.PARTS
+PARTS: tuple[Part, ...] = (*render.PARTS, *lab.PARTS)
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 
 

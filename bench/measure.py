@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +45,17 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, argv))}: exit status {process.returncode}\n{output}\n{said}")
     return Run(output, seconds, peak.most // _MIB)
+
+
+def best(runs: Sequence[Run]) -> Run:
+    """The quickest: what else the machine did only ever adds."""
+    return min(runs, key=lambda one: one.seconds)
+
+
+def spread(runs: Sequence[Run]) -> str:
+    """The quickest, and the median beside it."""
+    seconds = [one.seconds for one in runs]
+    return f"{min(seconds):.1f} s (median {median(seconds):.1f}, of {len(seconds)})"
 
 
 class _Peak:
