@@ -98,4 +98,4 @@ namespace.add_task(
         },
     )
 )
-namespace.add_task(Task(bench, help={"only": "parts, divided by commas: render, small (default: all of them)"}))
+namespace.add_task(Task(bench, help={"only": "of render, small, large and fleet, divided by commas (default: all)"}))

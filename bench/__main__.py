@@ -6,10 +6,10 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from bench import lab, render
+from bench import fleet, lab, render
 from bench.measure import Part, load, machine, table
 
-PARTS: tuple[Part, ...] = (*render.PARTS, *lab.PARTS)
+PARTS: tuple[Part, ...] = (*render.PARTS, *lab.PARTS, *fleet.PARTS)
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
