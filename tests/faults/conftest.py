@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Completed = subprocess.CompletedProcess[str]
 
+# It waits until a control plane is given up: minutes, so only `invoke test --all` does.
+collect_ignore = [] if os.environ.get("KHARDEN_ALL") == "1" else ["test_misled.py"]
+
 CLUSTER = "faults"
 NODES = ("cp1", "w1")
 BEHIND_A_JUMP_HOST = """\
