@@ -182,3 +182,53 @@ def test_a_plan_of_nodes_that_moved_on_is_refused(
     said = kharden("apply", "--yes", "--plan", saved, "--limit", "cp1", status=1).stderr
     assert "--limit and --plan: the plan says that itself" in said
     kharden("apply", "--yes")
+
+
+def test_a_run_for_some_nodes_and_phases_leaves_the_rest(
+    kharden: Run, node: Node, ask: Callable[[str, str, str], str], spec: Spec
+) -> None:
+    assert spec
+    for name in ("cp1", "w1"):
+        node(name, f"sysctl --quiet --write {ACCEPT}=1; chmod 0640 {BALANCER}")
+    node("cp1", f"{KUBECTL} --namespace=default delete networkpolicy --all")
+    before = whole(ask, NODES)
+    for option, value in (("--limit", "w2"), ("--tags", "hots"), ("--wave", "none"), ("--max-fail", "x")):
+        said = kharden("apply", "--yes", option, value, status=1).stderr
+        assert (len(said.splitlines()), said.startswith(f"kharden: {option}")) == (1, True), said
+    assert {one["node"] for one in told(kharden("plan", "--limit", "w1", "--json", status=2).stdout)["changes"]} == {
+        "w1"
+    }
+    assert differences(before, whole(ask, NODES)) == []
+    told_so = kharden("apply", "--yes", "--limit", "w1").stdout
+    assert "objects of the cluster were left as they are, since no control plane is in --limit" in told_so
+    assert f"{ACCEPT} = 1" in node("cp1", f"sysctl {ACCEPT}")
+    assert f"{ACCEPT} = 0" in node("w1", f"sysctl {ACCEPT}")
+    kharden("apply", "--yes", "--tags", "manifests")
+    assert f"{ACCEPT} = 1" in node("cp1", f"sysctl {ACCEPT}")
+    assert node("cp1", f"{KUBECTL} --namespace=default get networkpolicy --output=name") != ""
+    # A node that is away and isn't meant stops nobody; one that is meant does, before anything is touched.
+    node("w1", "systemctl stop ssh")
+    try:
+        assert "Note: w1: can't be reached, and is left alone" in kharden("apply", "--yes", "--limit", "cp1").stdout
+        assert f"{ACCEPT} = 0" in node("cp1", f"sysctl {ACCEPT}")
+    finally:
+        node("w1", "systemctl start ssh")
+    assert "nothing to change" in kharden("plan").stdout
+
+
+def test_a_worker_that_fails_stops_as_many_as_were_said(kharden: Run, node: Node, spec: Spec) -> None:
+    assert spec
+    node("w1", "systemctl mask haproxy.service")
+    node("cp1", f"chmod 0640 {BALANCER}")
+    try:
+        said = kharden("apply", "--yes", "--wave", "1", status=1).stderr
+        assert "stopped, since 1 worker failed and 0 may: w1" in said
+        assert "w1: Run services: haproxy.service: is masked" in said
+        node("cp1", f"chmod 0640 {BALANCER}; {KUBECTL} --namespace=default delete networkpolicy --all")
+        said = kharden("apply", "--yes", "--wave", "100%", "--max-fail", "1", status=1).stderr
+        assert "1 worker failed, and all others are done: w1" in said
+        assert node("cp1", f"stat --format=%a {BALANCER}") == "644\n"
+        assert node("cp1", f"{KUBECTL} --namespace=default get networkpolicy --output=name") != ""
+    finally:
+        node("w1", "systemctl unmask haproxy.service")
+    assert "nothing to change" in kharden("plan").stdout

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,14 +39,20 @@ def helpers(site: Site) -> list[str]:
     return found
 
 
+@contextmanager
+def begun(start: Start, log: Path, phase: str) -> Iterator[subprocess.Popen[str]]:
+    """An apply that has come to that phase."""
+    with log.open("w") as output:
+        process = start("apply", "--yes", output=output)
+        await_line(log, phase, process)
+        yield process
+
+
 def test_of_two_runs_at_once_the_second_is_told_who_runs(
     site: Site, kharden: Run, start: Start, node: Node, tmp_path: Path
 ) -> None:
     node("cp1", WORK)
-    log = tmp_path / "first"
-    with log.open("w") as output:
-        first = start("apply", "--yes", output=output)
-        await_line(log, "Preflight", first)
+    with begun(start, tmp_path / "first", "Preflight") as first:
         for command in (("apply", "--yes"), ("plan",), ("render",)):
             refused = kharden(*command, status=1).stderr
             assert f"build/faults: process {first.pid} works with it now" in refused
@@ -69,9 +75,7 @@ def test_what_cuts_a_run_off_leaves_nothing_behind(
 ) -> None:
     node("cp1", WORK)
     log = tmp_path / "log"
-    with log.open("w") as output:
-        process = start("apply", "--yes", output=output)
-        await_line(log, "Host, programs and runtime", process)
+    with begun(start, log, "Host, programs and runtime") as process:
         os.killpg(process.pid, number)
         assert process.wait(60) != 0
     assert "Traceback" not in log.read_text(encoding="utf-8")
@@ -84,9 +88,7 @@ def test_a_run_that_is_interrupted_in_the_middle_is_finished_by_the_next(
 ) -> None:
     node("cp1", WORK)
     log = tmp_path / "log"
-    with log.open("w") as output:
-        process = start("apply", "--yes", output=output)
-        await_line(log, "What kubeadm made", process)
+    with begun(start, log, "What kubeadm made") as process:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) == 1
     said = log.read_text(encoding="utf-8")
@@ -132,10 +134,7 @@ def test_of_two_controllers_one_works_and_a_lock_that_was_left_is_broken_only_wh
     site: Site, kharden: Run, start: Start, node: Node, second: Callable[..., str], tmp_path: Path
 ) -> None:
     node("cp1", WORK)
-    log = tmp_path / "first"
-    with log.open("w") as output:
-        first = start("apply", "--yes", output=output)
-        await_line(log, "Preflight", first)
+    with begun(start, tmp_path / "first", "Preflight") as first:
         whose = f"(process {first.pid}, `kharden apply --yes`, since 20"
         refused = second("apply", "--yes").splitlines()
         assert refused[-1].startswith("kharden: ")
