@@ -88,7 +88,8 @@ firewall.openings = lambda plan, node: tuple(one for one in openings(plan, node)
 sys.argv[0] = "kharden"
 main()
 """
-IN_FORCE = "nft --stateless list table inet kharden && sha256sum /etc/nftables.d/kharden.nft"
+IN_FORCE = "nft --stateless list table inet kharden"
+LOADED = f"nft --file /etc/nftables.d/kharden.nft && {IN_FORCE}"  # what a reboot brings
 
 
 @pytest.fixture
@@ -110,8 +111,27 @@ def test_rules_that_shut_everybody_out_are_taken_back_within_a_minute(kharden: R
     for name, rules in before.items():
         wait_for(lambda name=name, rules=rules: node(name, IN_FORCE) == rules, f"{name} has its rules again", 90)  # type: ignore[misc]
     assert time.monotonic() - ended < 90
+    assert {name: node(name, LOADED) for name in NODES} == before
     kharden("render")
     kharden("apply", "--yes")
+    assert "nothing to change" in kharden("plan").stdout
+
+
+# --- a kubelet
+
+DOWN = """
+systemctl stop kubelet
+echo broken > /var/lib/kubelet/config.yaml
+pkill --exact kube-scheduler
+while pgrep --exact kube-scheduler > /dev/null; do sleep 0.1; done
+"""
+
+
+def test_a_kubelet_that_is_down_with_its_pods_is_brought_back(kharden: Run, node: Node) -> None:
+    node("cp1", DOWN)
+    said = kharden("apply", "--yes").stdout
+    assert "cp1: Settings of the kubelet: changed" in said
+    assert node("cp1", "pgrep --exact kube-scheduler") != ""  # nobody waited but apply
     assert "nothing to change" in kharden("plan").stdout
 
 
