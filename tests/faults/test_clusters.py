@@ -85,5 +85,7 @@ def test_a_half_joined_worker_is_finished_and_init_again_does_nothing_also_witho
     assert node("cp1", TOKENS) == ""
     assert node("w1", "ls -A /run/kharden; ls /etc/kubernetes/bootstrap-kubelet.conf 2> /dev/null || true") == ""
     assert "nothing to change" in kharden("apply", "--yes").stdout
-    refused = node("cp1", f"{KUBECTL} -n kube-system run one --image=registry.k8s.io/pause:3.10.2 --dry-run=server 2>&1 || true")
+    refused = node(
+        "cp1", f"{KUBECTL} -n kube-system run one --image=registry.k8s.io/pause:3.10.2 --dry-run=server 2>&1 || true"
+    )
     assert 'failed calling webhook "gone.example.org"' in refused  # it was in the way of pods all the time
