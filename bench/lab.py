@@ -27,6 +27,7 @@ from kharden.apply.payload import payload
 from kharden.artifacts.store import cache_root
 from kharden.seal import load_or_create_identity
 from tests.e2e.sites import CHECKOUT, program
+from tests.e2e.states import differences, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,18 +139,6 @@ def _lay_out(bench: Bench, node: str, stage: Path) -> None:
 # --- nothing to do
 
 
-def _state(bench: Bench, node: str) -> str:
-    """Hashes, modes and times of all files of ours, and when every process and unit began."""
-    paths = " ".join(map(shlex.quote, bench.files(node)))
-    return bench.program.node(
-        node,
-        f"sha256sum {paths} | sha256sum; stat -c '%n %a %u %g %i %Y %Z' {paths} | sha256sum; "
-        "systemctl show '*.service' --property=Id,ActiveEnterTimestampMonotonic,MainPID | grep -A2 -E "
-        "'kubelet|containerd|haproxy|kharden|ssh.service'; "
-        "ps -eo lstart,args | grep -E '[k]ube|[e]tcd|[c]oredns' | sort",
-    )
-
-
 def _ping_and_hash(bench: Bench) -> Run:
     """What nobody can do without: reach each node by Ansible, and read the files to see that they are the same."""
     begun = best([_ping(bench)])
@@ -181,12 +170,12 @@ def _hash(bench: Bench, ssh: list[str], node: str) -> Run:
 
 def _again(bench: Bench) -> list[tuple[str, ...]]:
     """Runs of apply and plan with nothing to do, beside the ping."""
-    before = {node: _state(bench, node) for node in bench.build.nodes}
+    before = state(bench.program.node, bench.build.nodes)
     plans = [bench.run("plan", "--json") for _ in range(_TIMES)]
     applies = [bench.run("apply", "--yes", "--json") for _ in range(_TIMES)]
     pings = [_ping_and_hash(bench) for _ in range(_TIMES)]
-    if {node: _state(bench, node) for node in bench.build.nodes} != before:
-        raise SystemExit("a run with nothing to do changed something")
+    if changed := differences(before, state(bench.program.node, bench.build.nodes)):
+        raise SystemExit(f"a run with nothing to do changed something: {changed[0]}")
     rows: list[tuple[str, ...]] = []
     for name, runs in (("plan, nothing to do", plans), ("apply, nothing to do", applies)):
         told: dict[str, Any] = json.loads(runs[-1].output)
