@@ -20,8 +20,15 @@ _PKI = "/etc/kubernetes/pki"
 _STRANGERS: tuple[Credential, ...] = ("none", "kubelet")
 
 _SSH = Listener(("sshd", "systemd"), FromPlan.SSH_PORT, "node")
-_NODE = (_SSH, Listener(("kubelet",), 10250, "node"))
+# What a machine has an address from, and its time, where it does (RFC 2131, RFC 8415; chronyc(1)).
+_LEASES = tuple(
+    Listener(("systemd-networkd", "dhclient", "dhcpcd", "NetworkManager"), port, "node", "udp", needed=False)
+    for port in (68, 546)
+)
+_TIME = Listener(("chronyd",), 323, "loopback", "udp", needed=False)
+_NODE = (_SSH, Listener(("kubelet",), 10250, "node"), *_LEASES)
 _LOOPBACK = (
+    _TIME,
     Listener(("haproxy",), 7443, "loopback"),
     Listener(("kubelet",), 10248, "loopback"),
     Listener(("kube-proxy",), 10249, "loopback"),
@@ -54,7 +61,7 @@ CONTROLS = (
         "On the addresses of a machine of etcd's own only sshd and etcd listen",
         "critical",
         ETCD,
-        (ListeningSockets("node", (_SSH, *_MEMBER)),),
+        (ListeningSockets("node", (_SSH, *_LEASES, *_MEMBER)),),
         _REMEDY,
     ),
     Control(
@@ -80,7 +87,7 @@ CONTROLS = (
         "On the loopback of a machine of etcd's own only etcd's ports for itself and its metrics listen",
         "medium",
         ETCD,
-        (ListeningSockets("loopback", _MEMBER_LOOPBACK),),
+        (ListeningSockets("loopback", (_TIME, *_MEMBER_LOOPBACK)),),
         _REMEDY,
     ),
     Control(

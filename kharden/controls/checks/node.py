@@ -144,20 +144,23 @@ class PackagedPrograms:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket that is held by one of these programs and must be there.
+    """A socket that is held by one of these programs.
 
-    With `port` None it is any port that the program was given by the kernel, and it need not be there.
+    Attributes:
+        port: None is any port that the program was given by the kernel; it need not be there.
+        needed: whether it must be there.
     """
 
     programs: tuple[str, ...]
     port: int | FromPlan | None
     scope: Scope
     protocol: Literal["tcp", "udp"] = "tcp"
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ListeningSockets:
-    """In this scope exactly these sockets listen, each held by its program."""
+    """In this scope exactly these sockets listen, each held by its program, and what `spec.network.ports` names."""
 
     scope: Scope
     listeners: tuple[Listener, ...]

@@ -31,15 +31,17 @@ class _Socket:
 
 
 def listening(check: ListeningSockets, view: View) -> Iterator[Finding]:
-    """No socket but the named ones, and each of those that has a fixed port."""
+    """No socket but the named ones, and each of those that is needed at a port of its own."""
     found = [entry for entry in map(_socket, view.facts.at("sockets").entries()) if _scope(entry) == check.scope]
-    unexpected = [str(entry) for entry in found if not any(_fits(entry, named, view) for named in check.listeners)]
+    strangers = [entry for entry in found if not any(_fits(entry, named, view) for named in check.listeners)]
+    unexpected = [str(entry) for entry in strangers if not (check.scope == "node" and _of_network(entry, view))]
+    needed = [named for named in check.listeners if named.needed]
     missing = [
         _name(named, view)
-        for named in check.listeners
+        for named in needed
         if named.port is not None and not any(_fits(entry, named, view) for entry in found)
     ]
-    expected = ", ".join(_name(named, view) for named in check.listeners)
+    expected = ", ".join(_name(named, view) for named in needed)
     wrong = [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
     wrong += [f"missing: {', '.join(missing)}"] if missing else []
     yield Finding(f"only {expected}", "; ".join(wrong) or f"{len(found)} sockets, all of them named", not wrong)
@@ -71,6 +73,11 @@ def _fits(entry: _Socket, named: Listener, view: View) -> bool:
         and bool(entry.programs)
         and entry.programs <= set(named.programs)
     )
+
+
+def _of_network(entry: _Socket, view: View) -> bool:
+    """Whether the network plugin was said to need it; who holds it is the plugin's own, and may be the kernel."""
+    return (entry.protocol, entry.port) in {(one.protocol, one.port) for one in view.plan.network.ports}
 
 
 def _port(named: Listener, view: View) -> int | None:

@@ -18,6 +18,7 @@ from kharden.observe.examine.arguments import flags
 from kharden.observe.examine.view import View
 from kharden.observe.host import SnapshotHost
 from kharden.observe.request import ACTIVE, settings_paths
+from kharden.plan.model import NetworkPort
 from tests.unit.observe.conftest import AUTHORITIES
 
 if TYPE_CHECKING:
@@ -171,6 +172,19 @@ def test_a_kernel_without_ipv6_takes_no_redirects(
 ) -> None:
     nodes["w1"]["interfaces"]["net.ipv6.conf.*.accept_redirects"] = {}
     assert {one.ok for one in _examine(plan, snapshot, digests, "sysctl-network")} == {True}
+
+
+def test_what_a_machine_or_its_network_may_have_besides_is_no_stranger(
+    plan: ClusterPlan, snapshot: Snapshot, nodes: dict[str, Any], digests: dict[str, str]
+) -> None:
+    deviate(nodes, {"listens": ["w1", "udp", "10.76.0.21", 68, "systemd-networkd"]})
+    deviate(nodes, {"listens": ["w1", "udp", "127.0.0.1", 323, "chronyd"]})
+    for identifier in ("listeners-worker", "loopback-listeners-worker"):
+        assert {one.ok for one in _examine(plan, snapshot, digests, identifier)} == {True}
+    deviate(nodes, {"listens": ["w1", "udp", "10.76.0.21", 8472, ""]})  # the kernel's own, as VXLAN's is
+    assert {one.ok for one in _examine(plan, snapshot, digests, "listeners-worker")} == {False}
+    network = replace(plan.network, ports=(NetworkPort(8472, "udp", "nodes"),))
+    assert {one.ok for one in _examine(replace(plan, network=network), snapshot, digests, "listeners-worker")} == {True}
 
 
 @pytest.mark.parametrize("identifier", _IDS)
