@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.programs]
 
 CLUSTER = "e2e-cut"
 SITE = yaml.safe_load((Path(__file__).parents[2] / "playbooks/site.yml").read_text(encoding="utf-8"))
-PHASES = [phase["name"] for phase in SITE]
+# A phase for machines that this cluster hasn't is passed over: a run that waited for it would be whole.
+PHASES = [phase["name"] for phase in SITE if phase["name"] != "Machines of etcd"]
 CONTROL_PLANE = {"First control plane", "Control planes", "Cluster DNS", "Cluster manifests", "Health"}
 ENDS = ["SIGINT", "SIGKILL", "power"]
 # What a change touches: objects, static pods, kubelets, and the firewall.
