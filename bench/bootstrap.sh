@@ -88,6 +88,7 @@ together() {
     on "$first" 'export KUBECONFIG=/etc/kubernetes/admin.conf
         kubectl certificate approve $(kubectl get csr --output=name) >/dev/null'
     for manifest in "$build"/cluster/*.yaml; do
+        test -s "$manifest" || continue # nothing of that kind
         kubectl apply --server-side --force-conflicts --field-manager=kharden --filename=- <"$manifest" >/dev/null
     done
     kubectl wait --for=condition=Ready nodes --all --timeout=300s >/dev/null
