@@ -13,9 +13,9 @@ on() {
 }
 
 bring() {
-    tar --create --directory "$stage/$1/files" . | on "$1" "tar --extract --directory / --no-overwrite-dir"
+    tar --create --numeric-owner --directory "$stage/$1/files" . | on "$1" "tar --extract --directory /"
     tar --create --dereference --mode=0755 --directory "$stage/$1/programs" . |
-        on "$1" "tar --extract --directory / --no-overwrite-dir"
+        on "$1" "tar --extract --directory /"
     tar --create --dereference --directory "$stage/$1/archives" . |
         on "$1" "mkdir -p /run/archives && tar --extract --directory /run/archives"
     # shellcheck disable=SC2016  # the node's shell fills it in
