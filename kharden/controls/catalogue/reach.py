@@ -34,7 +34,7 @@ _LOOPBACK = (
     Listener(("kube-proxy",), 10249, "loopback"),
     Listener(("kube-proxy",), 10256, "loopback"),
     # The runtime's streaming server, for exec and logs by way of the kubelet.
-    Listener(("containerd",), None, "loopback"),
+    Listener(("containerd",), None, "loopback", needed=False),
 )
 _API = Listener(("kube-apiserver",), 6443, "node")
 _CONTROLLERS = (

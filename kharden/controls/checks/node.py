@@ -147,7 +147,7 @@ class Listener:
     """A socket that is held by one of these programs.
 
     Attributes:
-        port: None is any port that the program was given by the kernel; it need not be there.
+        port: None is any port that the program was given by the kernel.
         needed: whether it must be there.
     """
 

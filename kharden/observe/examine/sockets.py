@@ -31,16 +31,12 @@ class _Socket:
 
 
 def listening(check: ListeningSockets, view: View) -> Iterator[Finding]:
-    """No socket but the named ones, and each of those that is needed at a port of its own."""
+    """No socket but the named ones, and each of those that is needed."""
     found = [entry for entry in map(_socket, view.facts.at("sockets").entries()) if _scope(entry) == check.scope]
     strangers = [entry for entry in found if not any(_fits(entry, named, view) for named in check.listeners)]
     unexpected = [str(entry) for entry in strangers if not (check.scope == "node" and _of_network(entry, view))]
     needed = [named for named in check.listeners if named.needed]
-    missing = [
-        _name(named, view)
-        for named in needed
-        if named.port is not None and not any(_fits(entry, named, view) for entry in found)
-    ]
+    missing = [_name(named, view) for named in needed if not any(_fits(entry, named, view) for entry in found)]
     expected = ", ".join(_name(named, view) for named in needed)
     wrong = [f"unexpected: {', '.join(unexpected)}"] if unexpected else []
     wrong += [f"missing: {', '.join(missing)}"] if missing else []
@@ -85,4 +81,4 @@ def _port(named: Listener, view: View) -> int | None:
 
 
 def _name(named: Listener, view: View) -> str:
-    return f"{named.programs[0]} {named.protocol} {_port(named, view) or 'any port'}"
+    return f"{named.programs[0]} {named.protocol} {_port(named, view)}"
