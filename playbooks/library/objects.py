@@ -26,6 +26,7 @@ description:
   - Labels of a node that are not given any more go by server-side apply itself, if nobody else set them. The API keeps
     no owner of a single taint, so the given ConfigMap C(kharden-taints) of kube-system, as it was before, tells which
     are kharden's. Others' stay. A kubelet can write to its own Node, so the record lies elsewhere.
+  - Removes bootstrap tokens of kharden's own joins. A join deletes its token itself, unless it is cut off.
 version_added: "0.1.0"
 author:
   - The kharden authors
@@ -115,7 +116,7 @@ class Comparison:
         live = self.api.found(self.wanted)
         differing = self._differing(live)
         taints = self._taints(live)
-        leftovers = self._leftovers()
+        leftovers = self._leftovers() + self._tokens()
         if plan:
             return
         # The record of which taints are ours is among the objects: what it still lists is removed before it is not.
@@ -176,6 +177,13 @@ class Comparison:
                 self._note(name, "remove", api_objects.difference(item, None, name))
                 leftovers.append(item)
         return leftovers
+
+    def _tokens(self) -> list[api_objects.Object]:
+        """Nobody joins while objects are compared, so a token of a join is one of a join that was cut off."""
+        tokens = self.api.join_tokens()
+        for token, description in tokens:
+            self._note(api_objects.identity(token), "remove", f"(left by a run that was cut off: {description})")
+        return [token for token, _ in tokens]
 
     def _note(self, name: str, action: str, diff: str) -> None:
         self.changes.append({"path": name, "action": action, "diff": diff})

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import json
 import subprocess
@@ -18,6 +19,12 @@ MANAGED_LABEL = "app.kubernetes.io/managed-by"
 MANAGER = "kharden"
 PLACED_ANNOTATION = "kharden.dev/placed"
 TAINTS_RECORD = "ConfigMap/kube-system/kharden-taints"
+
+# How playbooks/tasks/join.yml describes the token of a join; it deletes that itself, unless it is cut off.
+_JOINS = "kharden joins "
+_TOKENS = ("--namespace=kube-system", "--field-selector=type=bootstrap.kubernetes.io/token")
+# Their secret part stays where it is.
+_DESCRIBED = '--output=jsonpath={range .items[*]}{.metadata.name} {.data.description}{"\\n"}{end}'
 
 _TIMEOUT = 120  # seconds; the API server answers within one
 _SERVER_SIDE = ("--server-side", "--force-conflicts", f"--field-manager={MANAGER}")
@@ -91,6 +98,16 @@ class Kubectl:
                 "get", ",".join(kinds), "--all-namespaces", f"--selector={MANAGED_LABEL}={MANAGER}", *self._whole()
             )
         )
+
+    def join_tokens(self) -> list[tuple[Object, str]]:
+        """Bootstrap tokens that kharden made for joins, each with what it is for: `kharden joins w1`."""
+        found = []
+        for line in self._run("get", "secrets", *_TOKENS, _DESCRIBED).splitlines():
+            name, _, encoded = line.partition(" ")
+            description = base64.b64decode(encoded).decode(errors="replace")
+            if description.startswith(_JOINS):
+                found.append(({"kind": "Secret", "metadata": {"namespace": "kube-system", "name": name}}, description))
+        return found
 
     def applied(self, items: list[Object], *, dry: bool) -> dict[str, Object]:
         """What the server makes of `items`; with `dry` it would only."""

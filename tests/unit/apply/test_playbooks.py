@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ ANSWERS = {
     "images": "missing=[], archives=[]",
     "staged": "missing=[], held=[]",
     "converge": "changes=[], restarts=[], left=[], missing=[]",
-    "services": "actions=[], restarted=[], restarting=asked, unconfirmed=False",
+    "services": "actions=[], restarted=[], restarting=asked, unconfirmed=way_in == 'unknown' and not module.check_mode",
     "kubeadm": "changes=[], restarted=[], restarting=[], restarts=[], initialised=True",
     "objects": "changes=[], notes=[]",
     "quorum": "actions=[], skip_phases=[]",
@@ -46,6 +47,7 @@ names += " clean images kubeadm cluster way_in stored members control_plane"
 module = AnsibleModule(argument_spec={{name: dict(type="raw") for name in names.split()}}, supports_check_mode=True)
 host, member, busy = os.environ["HOST"], os.environ["MEMBER"] == "yes", os.environ["BUSY"]
 pending = os.environ["PENDING"].split()
+way_in = module.params.get("way_in") or "unknown"
 asked = [dict(name=name, turn=0) for name in module.params.get("restarts") or []]
 if os.environ["FAILS"] == "{name}":
     module.fail_json(msg="it is broken")
@@ -79,13 +81,13 @@ class Nodes:
         """Nodes that a module which changes something was run on."""
         return {node for node, task in self.tasks if task in {"Place all files", "Settings of the kubelet"}}
 
-    def run(self, **words: str) -> ApplyResult:
+    def run(self, *, check: bool = True, **words: str) -> ApplyResult:
         build = BuildFolder(self.root / "build", {"nodes": {name: {"role": role} for name, role in self.roles.items()}})
         choice = chosen(build.nodes, **(dict.fromkeys(("limit", "tags", "wave", "max_fail")) | words))
         self._write(build)
 
         def attempt(stage: Stage) -> tuple[ApplyResult, RemoteError | None]:
-            return runner.attempt(Run(build.folder, self.private, self.root, stage, check=True), self)
+            return runner.attempt(Run(build.folder, self.private, self.root, stage, check=check), self)
 
         if choice.in_waves:
             return waves.in_waves(build, choice, attempt)
@@ -243,6 +245,27 @@ def test_as_many_as_may_fail_are_counted_among_those_with_something_to_do(nodes:
     with pytest.raises(RemoteError, match=r"^1 worker failed, and all others are done: w1"):
         nodes.run(wave="5", max_fail="1")
     assert ("w2", "See whether the kubelet has one") in nodes.tasks
+
+
+def test_a_changed_way_in_is_confirmed_before_many_others_are_changed(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = [f"w{number}" for number in range(3, 11)]
+    nodes.roles |= dict.fromkeys(more, "worker")
+    nodes.members = ALL | set(more)
+    path = nodes.root / "bin"
+    path.mkdir()
+    (path / "ssh").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(path), prepend=os.pathsep)
+    nodes.run(check=False, tags="host")
+    kept = "Keep what was changed, and run the other services"
+    order = [(task, node) for node, task in nodes.tasks if task in {"Run services", "Log in anew", kept}]
+    first, last = list(nodes.roles)[:10], list(nodes.roles)[10:]
+    tasks = [(task, some) for some in (first, last) for task in ("Run services", "Log in anew", kept)]
+    for task, some in tasks:
+        assert sorted(order[: len(some)]) == sorted((task, node) for node in some)
+        del order[: len(some)]
+    assert not order
 
 
 def test_what_waits_restarts_in_its_phase_also_where_nothing_was_placed_before(nodes: Nodes) -> None:

@@ -238,6 +238,24 @@ def test_what_left_the_list_is_pruned_and_nothing_else(cluster: Cluster, wanted:
     cluster.run("delete", "resourcequota", "mine", "--namespace=shop")
 
 
+def test_the_token_of_a_join_that_was_cut_off_goes_and_no_other(cluster: Cluster, wanted: list[Object]) -> None:
+    for name, description in (("aaaaaa", "kharden joins w1"), ("bbbbbb", "somebody joins w1"), ("cccccc", None)):
+        data = {"token-id": name, "token-secret": "0123456789abcdef"} | (
+            {"description": description} if description else {}
+        )
+        metadata = {"name": f"bootstrap-token-{name}", "namespace": "kube-system"}
+        kind = {"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token"}
+        cluster.run("create", "--filename=-", given=kind | {"metadata": metadata, "stringData": data})
+    seen = cluster.place(wanted, check=True)
+    assert seen.actions == {"Secret/kube-system/bootstrap-token-aaaaaa": "remove"}
+    assert "0123456789abcdef" not in str(seen.values)
+    assert cluster.place(wanted).actions == seen.actions
+    assert cluster.names("secret", "kube-system") == {"bootstrap-token-bbbbbb", "bootstrap-token-cccccc"}
+    assert not cluster.place(wanted).values["changed"]
+    for name in ("bbbbbb", "cccccc"):
+        cluster.run("delete", "secret", f"bootstrap-token-{name}", "--namespace=kube-system")
+
+
 def test_what_the_server_refuses_is_one_line_and_nothing_was_changed(cluster: Cluster, wanted: list[Object]) -> None:
     of(wanted, "NetworkPolicy", "allow-egress-3")["spec"]["egress"][0]["ports"][0]["port"] = 70000
     before = cluster.versions()
