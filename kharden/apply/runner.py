@@ -324,7 +324,7 @@ def _explained(failure: Failure, request: Run) -> Failure:
 
 
 def _variables(request: Run) -> dict[str, object]:
-    """Paths, the time and what was chosen, no secret: ansible-runner writes extra variables down."""
+    """Paths and what was chosen, no secret: ansible-runner writes extra variables down."""
     stage = request.stage
     return {
         "kharden_may_fail": stage.failing_percentage,
@@ -336,7 +336,6 @@ def _variables(request: Run) -> dict[str, object]:
         "kharden_run": str(request.workspace / "payloads"),
         "kharden_cache": str(request.cache),
         "kharden_ssh_arguments": shlex.join(request.ssh_arguments),
-        "kharden_clock": str(int(time.time())),
     }
 
 

@@ -41,6 +41,7 @@ ANSWERS = {
 }
 MODULE = """
 import os
+import time
 from ansible.module_utils.basic import AnsibleModule
 names = "expectations wanted state files payload units restarts kernel quorum config phase content patches node peers"
 names += " clean images kubeadm cluster way_in stored members control_plane"
@@ -51,6 +52,9 @@ way_in = module.params.get("way_in") or "unknown"
 asked = [dict(name=name, turn=0) for name in module.params.get("restarts") or []]
 if os.environ["FAILS"] == "{name}":
     module.fail_json(msg="it is broken")
+clock = (module.params.get("expectations") or dict(clock=time.time()))["clock"]
+if abs(clock - time.time()) > 30:
+    module.fail_json(msg="it is told another time than the controller's")
 module.exit_json(changed=False, **dict({answer}))
 """
 
@@ -165,6 +169,12 @@ def test_everybody_is_changed_who_has_something_to_do(nodes: Nodes) -> None:
     nodes.run()
     assert nodes.changed() == ALL - nodes.idle
     assert {("cp1", ASKED), ("cp1", OBJECTS)} <= set(nodes.tasks)
+
+
+def test_the_controllers_clock_is_told_as_it_is_wherever_that_is(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    nodes.run(limit="w1", tags="host")
+    assert nodes.changed() == {"w1"}
 
 
 def test_a_limit_leaves_others_alone_that_may_be_away(nodes: Nodes) -> None:

@@ -142,7 +142,7 @@ def test_in_check_mode_nothing_is_done_and_our_paths_reach_the_playbooks(site: S
     names = ("kharden_build", "kharden_run", "kharden_cache")
     wanted = [site.root / "build", site.workspace / "payloads", site.root / "cache"]
     checks = [f"{name} == '{path}'" for name, path in zip(names, wanted, strict=True)]
-    checks += ["kharden_clock | int > 0", f"ansible_playbook_python | dirname == '{Path(sys.executable).parent}'"]
+    checks.append(f"ansible_playbook_python | dirname == '{Path(sys.executable).parent}'")
     touch = {"path": str(aim), "state": "touch", "mode": "0600"}
     site.write(
         play(
