@@ -26,6 +26,7 @@ description:
   - What an earlier run placed and the payload no longer lists is removed, unless somebody else has changed it since.
     Folders are removed only if kharden made them and they are empty.
   - No symbolic link is followed. One in a file's place is replaced; one in a folder's place is refused.
+  - A unit whose own file leaves is to stop instead, C(gone/NAME), unless a package has one of that name.
   - What has to restart is written down on the node before the first change and returned until the module
     C(services) has seen it restart, so that a run that was cut off loses none.
 version_added: "0.1.0"
@@ -149,10 +150,18 @@ def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list
         raise NodeError(
             f"nothing was changed: {found.problems[0]}{more}", problems=found.problems, missing=found.missing
         )
-    coming = known.union(*(step.change.restarts for step in found.steps))
+    coming = sorted(_coming(entries, known.union(*(step.change.restarts for step in found.steps))))
     if not plan:
-        _carry_out(entries, found, before, sorted(coming), params)
-    return found, sorted(coming)
+        _carry_out(entries, found, before, coming, params)
+        restarts.strike(params["pending"], known.difference(coming))
+    return found, coming
+
+
+def _coming(entries: tuple[payload.Entry, ...], listed: frozenset[str]) -> frozenset[str]:
+    """Less what has been overtaken: a unit that is back doesn't go, and one that goes doesn't restart."""
+    back = {restarts.GONE + name for name in (survey.unit_of(entry.path) for entry in entries) if name}
+    going = {one.removeprefix(restarts.GONE) for one in listed - back if one.startswith(restarts.GONE)}
+    return listed - back - going
 
 
 def unsettled(params: dict[str, Any]) -> str:

@@ -77,7 +77,7 @@ options:
   restarts:
     description:
       - What C(converge) and C(kubeadm) returned as C(restarts). Unit names, C(daemon-reload), C(sysctl), C(modules)
-        and C(static-pod/NAME).
+        and C(static-pod/NAME); C(gone/NAME) for a unit that stops because its file has left.
       - What doesn't run has nothing to restart; it is not started by this.
     type: list
     elements: str
@@ -232,6 +232,7 @@ class Services:
             self._struck(_DECIDES)
         if self.params["kernel"]:
             self._kernel()
+        self._gone()
         self._reload()
         self._firewall()
         self._way_in()
@@ -273,6 +274,19 @@ class Services:
             if self._do(f"set to {parameter.value!r} from {value!r}", parameter.path):
                 kernel.write(parameter)
         self._done("modules", "sysctl")
+
+    def _gone(self) -> None:
+        """Units whose files have left, before systemd forgets how they stop."""
+        gone = [name for name in self.asked if name.startswith(restarts.GONE)]
+        for name, unit in units.show(name.removeprefix(restarts.GONE) for name in gone).items():
+            if unit.active != "inactive" and self._do("stop", name):
+                units.stop(unit, self.timeout)
+            links = units.links(name)
+            if links and self._do("disable", name):
+                for link in links:
+                    files.remove(link)
+        self._struck(gone)
+        self._done(*gone)
 
     def _reload(self) -> None:
         asked = [name for name in self.asked if _is_unit(name)]
@@ -395,7 +409,7 @@ class Services:
 
 
 def _is_unit(name: str) -> bool:
-    return "." in name and not name.startswith(restarts.STATIC_POD)
+    return "." in name and not name.startswith((restarts.STATIC_POD, restarts.GONE))
 
 
 def _text(path: Path) -> str:

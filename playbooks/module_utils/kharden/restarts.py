@@ -25,14 +25,16 @@ PENDING = "/var/lib/kharden/pending.json"
 # Beside it: for how long what restarted was away.
 AWAY = "restarts.json"
 STATIC_POD = "static-pod/"
+# Before the name of a unit whose own file is no longer listed: it is to stop, and not to start at boot any more.
+GONE = "gone/"
 _UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(?:service|socket|timer|path|mount|target|slice)"  # systemd.unit(5)
 _POD = r"(?:static-pod|daemonset)/[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_FORM = re.compile(rf"daemon-reload|sysctl|modules|{_POD}|{_UNIT}")
+_FORM = re.compile(rf"daemon-reload|sysctl|modules|{_POD}|(?:{GONE})?{_UNIT}")
 _SCHEMA = 1
 
 
 def is_restart(text: object) -> bool:
-    """True for a unit's name, daemon-reload, sysctl, modules, static-pod/NAME and daemonset/NAME."""
+    """True for a unit's name, gone/UNIT, daemon-reload, sysctl, modules, static-pod/NAME and daemonset/NAME."""
     return isinstance(text, str) and not text.startswith("-") and _FORM.fullmatch(text) is not None
 
 

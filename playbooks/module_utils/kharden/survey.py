@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os.path
+import posixpath
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,16 @@ from . import files
 from .changes import LONGEST_TEXT, Change, Side, side
 from .errors import NodeError
 from .payload import Entry, parents
+from .restarts import GONE, is_restart
+from .units import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from .record import Placed
+
+# Where else systemd looks, in this order (systemd.unit(5)): a file of ours there hides a package's of the same name.
+_OTHER_UNITS = ("/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +177,24 @@ def _stale(path: str, entries: Iterable[Entry], circumstances: Circumstances, re
             result.left += [] if removable else [path]
         if removable:
             before = side(path, found, with_content=placed.kind == "file" and not placed.sensitive)
-            result.steps.append(Step(Change(path, "remove", before, None, placed.restarts, placed.sensitive)))
+            leaving = _on_leaving(path, placed.restarts)
+            result.steps.append(Step(Change(path, "remove", before, None, leaving, placed.sensitive)))
     except NodeError as error:  # a folder on the way is a link now: what lies behind it is not what we placed
         result.left.append(f"{path} ({error.message})")
+
+
+def unit_of(path: str) -> str:
+    """The unit that the file at `path` makes; empty where it makes none (a drop-in lies in a folder of its own)."""
+    folder, name = posixpath.split(path)
+    return name if folder == UNITS and is_restart(name) else ""
+
+
+def _on_leaving(path: str, restarts: tuple[str, ...]) -> tuple[str, ...]:
+    """What is to do once the file has left: a unit that has no other file can't restart then, only stop."""
+    name = unit_of(path)
+    if not name or any(os.path.lexists(f"{folder}/{name}") for folder in _OTHER_UNITS):
+        return restarts
+    return (*(one for one in restarts if one != name), GONE + name)
 
 
 def _still_ours(path: str, placed: Placed, found: files.Found) -> bool:

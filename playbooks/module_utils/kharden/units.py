@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import NodeError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0"}
+UNITS = "/etc/systemd/system"
 _PAUSE = 0.2  # seconds between two looks
 _MICROSECONDS = 1_000_000
 _PROPERTIES = (
@@ -114,6 +116,29 @@ def systemctl(verb: str, *names: str, timeout: float) -> None:
     status, said = run(["systemctl", "--no-ask-password", verb, *(["--", *names] if names else [])], timeout)
     if status and verb not in ("start", "restart"):
         raise NodeError(f"systemctl {verb} {' '.join(names)}: {' '.join(said.split())[:300]}")
+
+
+def stop(unit: Unit, timeout: float) -> None:
+    """Stop a unit, also one whose file has gone, and let systemd forget whether it had failed before.
+
+    Raises:
+        NodeError: it doesn't end, or not well; with the end of its journal.
+    """
+    systemctl("stop", unit.name, timeout=timeout)
+    state = show([unit.name])[unit.name].active
+    if state == "failed":
+        systemctl("reset-failed", unit.name, timeout=timeout)
+    if state != "inactive" and (state, unit.active) != ("failed", "failed"):
+        raise NodeError(f"{unit.name}: should have stopped and is {state}: {last_words(unit.name)}")
+
+
+def links(name: str, folder: str = UNITS) -> list[str]:
+    """The links that make systemd start a unit with others.
+
+    `systemctl disable` refuses a unit whose file has gone, and leaves them.
+    """
+    found = (path for kind in ("wants", "requires", "upholds") for path in Path(folder).glob(f"*.{kind}/*"))
+    return sorted(str(path) for path in found if path.name == name and path.is_symlink())
 
 
 def settle(names: Sequence[str], seconds: float, timeout: float) -> dict[str, Unit]:
