@@ -22,7 +22,7 @@ from kharden.errors import InputError, MissingError, RefusedError
 from kharden.plan import transport
 from kharden.plan.cluster import make
 from kharden.seal import load_or_create_identity
-from kharden.validation import validate
+from kharden.validation import examined, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,11 +119,11 @@ def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
     from kharden.render.pinned import read_network
 
     reporter.phase("Read cluster.yaml")
-    warnings = tuple(f"{warning} (a warning)" for warning in validate(place).warnings)
+    warnings = tuple(f"{warning} (a warning)" for warning in examined(validate(place)).warnings)
     for line in warnings:
         reporter.note(line)
     plan = make_plan(place, now)
-    network = read_network(plan.network, place.spec.parent)
+    network = read_network(plan.network.manifest, place.spec.parent)
     reporter.phase("Fetch programs and images")
     lock = supply.refuse_older_lock(place.build)
     artifacts = supply.fetch(plan, reporter)

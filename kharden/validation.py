@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kharden.errors import InputError
@@ -30,3 +31,23 @@ def validate(place: Place, now: datetime | None = None, *, pinned: bool = True) 
             f"inventories/{place.cluster}: there is no such cluster", remedy=f"known ones: {', '.join(known) or 'none'}"
         )
     return load(place.spec, now, pinned=pinned)
+
+
+def examined(loaded: Loaded) -> Loaded:
+    """With the network plugin's manifest, if there is one: what is rarely meant in it is among the warnings.
+
+    Raises:
+        SpecError: it holds what kharden can't take; all of that is listed.
+        InputError: it can't be read.
+        IntegrityError: it isn't the one that cluster.yaml pins.
+    """
+    network = loaded.cluster.spec.network
+    if network.manifest is None:
+        return loaded
+    from kharden.render import pinned, plugin_manifest  # noqa: PLC0415  # few clusters have one
+
+    folder, name = loaded.path.parent, network.manifest.path
+    content = pinned.read_network((name, network.manifest.sha256), folder) or b""
+    opened = {(port.protocol, port.port) for port in network.ports}
+    warnings = plugin_manifest.examined(str(folder / name), content, opened)
+    return replace(loaded, warnings=(*loaded.warnings, *warnings))

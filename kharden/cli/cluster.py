@@ -37,10 +37,11 @@ def _program() -> str:
 
 def _validate(site: Site) -> Task[Any]:
     def validate(context: Context, cluster: str | None = None, now: str | None = None, json: bool = False) -> None:
-        """Check cluster.yaml alone."""
+        """Check cluster.yaml alone, with the manifest of a network plugin if it names one."""
+        from kharden.validation import examined
         from kharden.validation import validate as judged
 
-        loaded = judged(site.place(cluster), time_of(now))
+        loaded = examined(judged(site.place(cluster), time_of(now)))
         if json:
             warnings = [asdict(warning) for warning in loaded.warnings]
             name = loaded.cluster.metadata.name

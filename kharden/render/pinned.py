@@ -12,21 +12,19 @@ from kharden.errors import InputError, IntegrityError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kharden.plan.model import NetworkPlan
-
 _LIMIT = 8 << 20
 
 
-def read_network(network: NetworkPlan, folder: Path) -> bytes | None:
-    """The file of plugin "manifest", which lies in `folder`; None for another plugin.
+def read_network(manifest: tuple[str, str] | None, folder: Path) -> bytes | None:
+    """The file of plugin "manifest", by its name and SHA-256, which lies in `folder`; None for another plugin.
 
     Raises:
         InputError: there is no such file, or it is none, or too large.
         IntegrityError: its digest is another.
     """
-    if network.manifest is None:
+    if manifest is None:
         return None
-    name, wanted = network.manifest
+    name, wanted = manifest
     path = folder / name
     content = _content(path)
     found = hashlib.sha256(content).hexdigest()

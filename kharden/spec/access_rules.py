@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from kharden.spec.model import Cluster
     from kharden.spec.network_rules import Rule
-    from kharden.spec.types import IPNetwork
+    from kharden.spec.types import IPAddress, IPNetwork
 
 _ACCESS: KeyPath = ("spec", "access")
 # Ports of TCP on which kharden's own programs listen on a node, some of them on loopback alone.
@@ -46,20 +46,45 @@ def allowed_ranges_are_apart(cluster: Cluster) -> Iterator[Finding]:
 def ssh_is_not_locked_out(cluster: Cluster) -> Iterator[Finding]:
     """This machine reaches the nodes of a lab from the bridge (the first address of their range), or over jump hosts.
 
-    Outside the lab nobody can tell from here: a jump host may have another address on its inner side. There each node
-    looks at the connection that it has, before anything is changed.
+    Outside the lab only a jump host's address in the nodes' own range is surely the one that they see; see
+    `outer_jump_hosts`. There each node looks at the connection that it has, before anything is changed.
     """
     home = cluster.spec.network.node_cidrs[0]
-    if not cluster.spec.lab or home.num_addresses == 1:
-        return
-    ways = {None: ("the bridge", home[1])} | {host.name: (host.name, host.address) for host in cluster.spec.jump_hosts}
-    for name in dict.fromkeys(node.ssh.jump_host for node in cluster.spec.nodes):
-        whose, address = ways.get(name, ("", ""))
-        if isinstance(address, IPv4Address | IPv6Address) and not any(
-            address in network for network in cluster.spec.access.ssh
-        ):
-            message = f"this machine couldn't reach the lab's nodes any more: the list lacks the address of {whose}"
-            yield Finding((*_ACCESS, "ssh"), message, f"add {address}/{address.max_prefixlen}")
+    if cluster.spec.lab and home.num_addresses > 1 and any(node.ssh.jump_host is None for node in cluster.spec.nodes):
+        yield from _locked_out(cluster, "the bridge", home[1])
+    for name, address in _jump_hosts(cluster):
+        if cluster.spec.lab or _is_inside(cluster, address):
+            yield from _locked_out(cluster, name, address)
+
+
+def outer_jump_hosts(cluster: Cluster) -> Iterator[tuple[str, IPAddress]]:
+    """Those on the nodes' way whose address nobody lets in, and which may have another one on their inner side."""
+    for name, address in _jump_hosts(cluster):
+        if not (cluster.spec.lab or _is_inside(cluster, address) or _is_let_in(cluster, address)):
+            yield name, address
+
+
+def _jump_hosts(cluster: Cluster) -> Iterator[tuple[str, IPAddress]]:
+    """From which a node is reached; of one that is given by its name nobody knows the address."""
+    asked = {node.ssh.jump_host for node in cluster.spec.nodes}
+    for host in cluster.spec.jump_hosts:
+        if host.name in asked and isinstance(host.address, IPv4Address | IPv6Address):
+            yield host.name, host.address
+
+
+def _is_inside(cluster: Cluster, address: IPAddress) -> bool:
+    return any(address in network for network in cluster.spec.network.node_cidrs)
+
+
+def _is_let_in(cluster: Cluster, address: IPAddress) -> bool:
+    return any(address in network for network in cluster.spec.access.ssh)
+
+
+def _locked_out(cluster: Cluster, whose: str, address: IPAddress) -> Iterator[Finding]:
+    if not _is_let_in(cluster, address):
+        nodes = "the lab's nodes" if cluster.spec.lab else f"the nodes behind {whose}"
+        message = f"this machine couldn't reach {nodes} any more: the list lacks the address of {whose}"
+        yield Finding((*_ACCESS, "ssh"), message, f"add {address}/{address.max_prefixlen}")
 
 
 def ssh_is_for_more_than_pods(cluster: Cluster) -> Iterator[Finding]:

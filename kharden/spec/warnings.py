@@ -9,6 +9,7 @@ from collections import Counter
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from kharden.spec.access_rules import outer_jump_hosts
 from kharden.spec.problems import Finding
 from kharden.versions import gates
 from kharden.versions.contract import Contract
@@ -59,4 +60,28 @@ def feature_gates_stay(cluster: Cluster) -> Iterator[Finding]:
             yield Finding(path, f"this gate is on its way out in {minor}", "find out how to do without it")
 
 
-WARNINGS: tuple[Rule, ...] = (zones_share_no_majority, feature_gates_stay)
+def plugins_tunnels_are_let_in(cluster: Cluster) -> Iterator[Finding]:
+    """Of a plugin that isn't ours nobody here knows by which ports its nodes speak with each other."""
+    network = cluster.spec.network
+    if network.plugin != "routed" and not network.ports:
+        message = (
+            "no port is open for this plugin, so the firewall drops its tunnels between nodes (VXLAN 4789 or 8472/UDP, "
+            "Geneve 6081/UDP, WireGuard 51820/UDP) and BGP (179/TCP)"
+        )
+        yield Finding(("spec", "network", "plugin"), message, "name those that it uses in spec.network.ports")
+
+
+def jump_hosts_are_let_in(cluster: Cluster) -> Iterator[Finding]:
+    """Nodes may see another address of a jump host than this machine; preflight asks them."""
+    for name, address in outer_jump_hosts(cluster):
+        message = f"this list lacks the address of {name}: nodes let it in only if they see another one of it"
+        remedy = f"add {address}/{address.max_prefixlen}, or the address on its inner side if that isn't there"
+        yield Finding(("spec", "access", "ssh"), message, remedy)
+
+
+WARNINGS: tuple[Rule, ...] = (
+    zones_share_no_majority,
+    feature_gates_stay,
+    plugins_tunnels_are_let_in,
+    jump_hosts_are_let_in,
+)

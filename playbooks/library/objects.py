@@ -26,6 +26,7 @@ description:
   - Labels of a node that are not given any more go by server-side apply itself, if nobody else set them. The API keeps
     no owner of a single taint, so the given ConfigMap C(kharden-taints) of kube-system, as it was before, tells which
     are kharden's. Others' stay. A kubelet can write to its own Node, so the record lies elsewhere.
+  - Of a Secret it tells which values differ, and never a value. RV(changes) has a C(stamp) of it instead.
   - Removes bootstrap tokens of kharden's own joins. A join deletes its token itself, unless it is cut off.
 version_added: "0.1.0"
 author:
@@ -140,7 +141,8 @@ class Comparison:
                     continue
                 self._note(name, "create", api_objects.difference(None, item, name))
             elif api_objects.differ(live[name], after[name]):
-                self._note(name, "update", api_objects.difference(live[name], after[name], name) or _OWN_FIELDS)
+                diff = api_objects.difference(live[name], after[name], name) or _OWN_FIELDS
+                self._note(name, "update", diff, **api_objects.stamp(live[name]))
             else:
                 continue
             differing.append(item)
@@ -185,8 +187,8 @@ class Comparison:
             self._note(api_objects.identity(token), "remove", f"(left by a run that was cut off: {description})")
         return [token for token, _ in tokens]
 
-    def _note(self, name: str, action: str, diff: str) -> None:
-        self.changes.append({"path": name, "action": action, "diff": diff})
+    def _note(self, name: str, action: str, diff: str, **more: str) -> None:
+        self.changes.append({"path": name, "action": action, "diff": diff} | more)
 
 
 def _marks(node: api_objects.Object) -> api_objects.Object:

@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+from .changes import HIDDEN
 from .errors import NodeError
 
 Object = dict[str, Any]
@@ -30,6 +31,11 @@ _TIMEOUT = 120  # seconds; the API server answers within one
 _SERVER_SIDE = ("--server-side", "--force-conflicts", f"--field-manager={MANAGER}")
 # What a server writes itself, anew with each change.
 _RESTLESS = ("resourceVersion", "generation", "uid", "creationTimestamp")
+# Where the values of a Secret stand, and a copy of them that `kubectl apply` leaves.
+_CONFIDENTIAL = "Secret"
+_VALUES = ("data", "stringData")
+_COPY = "kubectl.kubernetes.io/last-applied-configuration"
+_ANOTHER = f"{HIDDEN[:-1]}; another one)"
 
 
 def identity(item: Object) -> str:
@@ -58,13 +64,43 @@ def differ(before: Object, after: Object) -> bool:
 
 
 def difference(before: Object | None, after: Object | None, name: str) -> str:
-    """A unified diff of what a person decides about an object."""
+    """A unified diff of what a person decides about an object; of a Secret's values only which ones differ."""
     old, new = (
         json.dumps(_lasting(one, owners=False), indent=1, sort_keys=True).splitlines() if one else []
-        for one in (before, after)
+        for one in (_without_values(before, before), _without_values(after, before))
     )
     heads = (name if before else "/dev/null", name if after else "/dev/null")
     return "\n".join(difflib.unified_diff(old, new, *heads, lineterm="", n=1))
+
+
+def holds_values(item: Object) -> bool:
+    """Whether this is a Secret with something in it."""
+    return item.get("kind") == _CONFIDENTIAL and any(item.get(section) for section in _VALUES)
+
+
+def stamp(item: Object) -> dict[str, str]:
+    """What tells that a Secret was touched between two looks, and nothing of what is in it."""
+    return {"stamp": item["metadata"]["resourceVersion"]} if item["kind"] == _CONFIDENTIAL else {}
+
+
+def _without_values(item: Object | None, before: Object | None) -> Object | None:
+    """`item` as it may be shown; a value that isn't as `before` is told apart."""
+    if item is None or item["kind"] != _CONFIDENTIAL:
+        return item
+    known: Object = before or item
+    shown = {section: _hidden(item[section], known.get(section)) for section in _VALUES if item.get(section)}
+    metadata, notes = item["metadata"], item["metadata"].get("annotations") or {}
+    if _COPY in notes:
+        copies = _hidden({_COPY: notes[_COPY]}, known["metadata"].get("annotations"))
+        metadata = metadata | {"annotations": notes | copies}
+    return item | shown | {"metadata": metadata}
+
+
+def _hidden(values: Any, before: Any) -> Any:  # noqa: ANN401  # whatever somebody wrote there
+    if not isinstance(values, dict):
+        return HIDDEN
+    known = before if isinstance(before, dict) else {}
+    return {key: HIDDEN if known.get(key, value) == value else _ANOTHER for key, value in values.items()}
 
 
 def _lasting(item: Object, *, owners: bool) -> Object:
@@ -148,7 +184,7 @@ class Kubectl:
         """What kubectl printed.
 
         Raises:
-            NodeError: it failed; the server's own words are in it.
+            NodeError: it failed; the server's own words are in it, unless they could quote a Secret that was sent.
         """
         document: object = given
         if given is not None and arguments[0] != "patch":
@@ -162,6 +198,8 @@ class Kubectl:
             check=False,
         )
         if done.returncode:
+            if any(holds_values(item) for item in given or ()):
+                raise NodeError(f"kubectl {arguments[0]}: it failed among objects with Secrets {HIDDEN}")
             lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("Warning")]
             raise NodeError(f"kubectl {arguments[0]}: {' '.join(lines[:2]) or 'it failed without a word'}")
         return done.stdout

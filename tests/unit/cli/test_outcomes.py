@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from kharden.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from .conftest import Site
 
@@ -172,6 +174,43 @@ def test_an_error_is_status_1_in_one_line_with_its_details_below(
     assert caught.value.code == 1
     assert caught.value.message == "kharden: cp1: no: mend it\n  w1: no"
     assert capsys.readouterr().out == ""
+
+
+# --- the manifest of a network plugin
+
+
+def with_manifest(site: Site, content: str) -> Path:
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    path = site.add("a")
+    path.write_text(
+        path.read_text() + f"    plugin: manifest\n    manifest: {{path: network.yaml, sha256: {digest}}}\n"
+    )
+    manifest = path.with_name("network.yaml")
+    manifest.write_text(content)
+    return manifest
+
+
+@pytest.mark.parametrize("task", ["validate", "render"])
+def test_a_manifest_with_a_secret_is_refused_before_anything_is_made(site: Site, task: str) -> None:
+    manifest = with_manifest(site, "kind: Namespace\n---\nkind: Secret\nstringData: {key: canary-4711}\n")
+    with pytest.raises(Exit) as caught:
+        cli.collection(site.root, default_cluster="a")[task](Context())
+    assert caught.value.message == (
+        f"kharden: {manifest}: 1 problem\n  {manifest}:3:1: "
+        "this Secret has values, which would lie in the clear in build/: "
+        "leave out its data and stringData, and fill it in the cluster by kubectl"
+    )
+    assert {path.name for path in site.root.iterdir()} == {"inventories", "identity"}
+    assert not list((site.root / "identity").iterdir())
+
+
+def test_what_is_rarely_meant_in_a_manifest_is_a_warning(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    ports = "{containers: [{ports: [{containerPort: 9100}]}], hostNetwork: true}"
+    with_manifest(site, f"kind: Pod\nspec: {ports}\n")
+    assert run(site, "validate") == 0
+    said = capsys.readouterr().out
+    assert "network.yaml:1:1: these ports of a workload on the nodes' own network are dropped" in said
+    assert "spec.network.plugin: no port is open for this plugin" in said
 
 
 # --- the lab

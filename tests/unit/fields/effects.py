@@ -67,7 +67,7 @@ def built(plan: ClusterPlan, folder: Path, identities: Identities) -> Parts:
 def pinned(plan: ClusterPlan, folder: Path) -> Parts:
     """The file of the user's network plugin, or why it is refused."""
     try:
-        return {"network": read_network(plan.network, folder)}
+        return {"network": read_network(plan.network.manifest, folder)}
     except KhardenError as error:
         return {"network": error.message.replace(str(folder), "")}
 

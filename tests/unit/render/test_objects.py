@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -266,3 +267,39 @@ def test_what_the_server_refuses_is_one_line_and_nothing_was_changed(cluster: Cl
     assert "allow-egress-3" in result.values["msg"]
     assert "70000" in result.values["msg"]
     assert cluster.versions() == before
+
+
+def secret(**more: Any) -> Object:  # noqa: ANN401  # an object is open
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "plugin", "namespace": "kube-system"}} | more
+
+
+def test_of_a_secret_only_which_values_differ_is_told(cluster: Cluster, wanted: list[Object]) -> None:
+    one, two, three = ("canary-one-4711", "canary-two-4712", "canary-three-4713")
+    cluster.run("apply", "--filename=-", given=secret(stringData={"kept": one, "turned": two, "gone": two}))
+    now = secret(stringData={"kept": one, "turned": three, "come": three})
+    canaries = {form for word in (one, two, three) for form in (word, base64.b64encode(word.encode()).decode())}
+    seen = cluster.place([*wanted, now], check=True)
+    (change,) = seen.values["changes"]
+    hidden, another = "(sensitive content, not shown)", "(sensitive content, not shown; another one)"
+    assert f'+  "come": "{hidden}"' in change["diff"]
+    assert f'-  "turned": "{hidden}"' in change["diff"]
+    assert f'+  "turned": "{another}"' in change["diff"]
+    assert "kept" not in [line[4:8] for line in change["diff"].splitlines() if line[0] in "+-"]
+    # A saved plan knows by it whether somebody touched the Secret since.
+    assert change["stamp"] == cluster.get("secret", "plugin", "--namespace=kube-system")["metadata"]["resourceVersion"]
+    placed = cluster.place([*wanted, now])
+    assert not cluster.place([*wanted, now]).values["changed"]
+    cluster.run("delete", "secret", "plugin", "--namespace=kube-system")
+    made = cluster.place([*wanted, now], check=True)
+    assert made.actions == {"Secret/kube-system/plugin": "create"}
+    for result in (seen, placed, made):
+        told = json.dumps({key: value for key, value in result.values.items() if key != "invocation"})
+        assert not [canary for canary in canaries if canary in told]
+
+
+def test_the_servers_words_of_a_refused_secret_are_not_told(cluster: Cluster, wanted: list[Object]) -> None:
+    program, kubeconfig = cluster.kubectl
+    arguments = {"kubectl": program, "kubeconfig": kubeconfig, "cache": str(cluster.folder / "cache")}
+    result = run_module("objects", {"wanted": [*wanted, secret(data={"key": "canary-4711!"})], **arguments})
+    assert result.status == 1
+    assert result.values["msg"].endswith("it failed among objects with Secrets (sensitive content, not shown)")

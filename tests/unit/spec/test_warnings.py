@@ -13,6 +13,7 @@ def messages(
     workers: tuple[str | None, ...] = (),
     etcd: tuple[str | None, ...] = (),
     gates: dict[str, bool] | None = None,
+    network: dict[str, object] | None = None,
 ) -> list[tuple[str, str]]:
     roles = [("control-plane", zone) for zone in zones] + [("worker", zone) for zone in workers]
     roles += [("etcd", zone) for zone in etcd]
@@ -20,11 +21,11 @@ def messages(
         {"name": f"n{i}", "address": f"10.0.0.{i + 2}", "role": role} | ({"zone": zone} if zone else {})
         for i, (role, zone) in enumerate(roles)
     )
-    network = {"nodeCIDRs": ("10.0.0.0/16",), "podCIDRs": ("10.64.0.0/11",), "serviceCIDRs": ("10.1.0.0/16",)}
+    ranges = {"nodeCIDRs": ("10.0.0.0/16",), "podCIDRs": ("10.64.0.0/11",), "serviceCIDRs": ("10.1.0.0/16",)}
     spec = {
         "kubernetes": {"version": "1.36.3", "featureGates": gates or {}},
         "nodes": nodes,
-        "network": network,
+        "network": ranges | (network or {}),
         "lab": {},
     }
     document = {"apiVersion": "kharden.dev/v1", "kind": "Cluster", "metadata": {"name": "c"}, "spec": spec}
@@ -69,3 +70,36 @@ def test_a_gate_that_goes() -> None:
     assert messages(None, gates={stays: True, goes: True}) == [
         ("('featureGates', 'StorageNamespaceIndex')", "this gate is on its way out in 1.36")
     ]
+
+
+def behind_a_jump_host(address: str, *let_in: str) -> list[str]:
+    """What is said of a machine that is reached over `address`, with a plugin that somebody installs."""
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER"
+    node = {"name": "n", "address": "192.0.2.11", "role": "control-plane", "zone": "a"}
+    network = {"nodeCIDRs": ("192.0.2.0/24",), "podCIDRs": ("10.64.0.0/11",), "serviceCIDRs": ("10.1.0.0/16",)}
+    spec = {
+        "kubernetes": {"version": "1.36.3"},
+        "nodes": (node | {"ssh": {"jumpHost": "bastion", "hostKeys": (key,)}},),
+        "jumpHosts": ({"name": "bastion", "address": address, "user": "jump", "hostKeys": (key,)},),
+        "network": network | {"ports": ({"port": 4789, "protocol": "udp"},), "plugin": "none"},
+        "access": {"ssh": let_in},
+    }
+    document = {"apiVersion": "kharden.dev/v1", "kind": "Cluster", "metadata": {"name": "c"}, "spec": spec}
+    return [one.message for one in warned(Cluster.model_validate(document)) if one.path[1] != "nodes"]
+
+
+def test_an_outer_jump_host_that_nodes_may_not_let_in() -> None:
+    message = "this list lacks the address of bastion: nodes let it in only if they see another one of it"
+    assert behind_a_jump_host("198.51.100.5", "203.0.113.0/24") == [message]
+    assert behind_a_jump_host("198.51.100.5", "198.51.100.0/24") == []
+    assert behind_a_jump_host("bastion.example.com", "203.0.113.0/24") == []
+    # In the nodes' own range it is refused.
+    assert behind_a_jump_host("192.0.2.5", "203.0.113.0/24") == []
+
+
+@pytest.mark.parametrize("plugin", ["none", "manifest"])
+def test_a_plugin_of_others_without_a_port_has_no_tunnels(plugin: str) -> None:
+    ((place, message),) = messages("a", "b", "c", network={"plugin": plugin})
+    assert place == "('plugin',)"
+    assert "drops its tunnels between nodes (VXLAN 4789 or 8472/UDP, Geneve 6081/UDP, WireGuard 51820/UDP)" in message
+    assert messages("a", "b", "c", network={"plugin": plugin, "ports": ({"port": 179},)}) == []

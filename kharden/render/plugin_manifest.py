@@ -1,0 +1,111 @@
+"""What a person should know of the manifest of a network plugin, and what can't be taken, before anybody applies it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from kharden.spec.problems import Finding, Place, Problem, SpecError
+from kharden.spec.reader import LOADER
+from kharden.spec.syntax import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+# A protocol as spec.network.ports writes it, and a port.
+Port = tuple[str, int]
+
+_VALUES = ("data", "stringData")
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    """A document, or an item of one that is a list, and where it begins."""
+
+    place: Place
+    values: dict[str, Any]
+
+
+def examined(file: str, content: bytes, opened: Collection[Port]) -> tuple[Problem, ...]:
+    """Hold the manifest `file` against what kharden can do with it.
+
+    Returns:
+        Warnings: workloads on the node's own network whose ports aren't among those that are `opened`.
+
+    Raises:
+        SpecError: it is no YAML, or it holds a secret.
+    """
+    try:
+        objects = list(_objects(content.decode()))
+    except UnicodeDecodeError:
+        raise SpecError(file, [Problem(file, 1, 1, "", "this file isn't UTF-8", "save it as UTF-8")]) from None
+    except yaml.YAMLError as error:
+        raise SpecError(file, _problems(file, [explained(error, content.decode())])) from None
+    except (ValueError, RecursionError):  # a date that is none, say
+        finding = Finding((), "this can't be read as YAML", "look at it with kubectl apply --dry-run=server")
+        raise SpecError(file, _problems(file, [finding])) from None
+    secrets = [finding for one in objects for finding in _secret(one)]
+    if secrets:
+        raise SpecError(file, _problems(file, secrets))
+    return tuple(_problems(file, [finding for one in objects for finding in _closed(one, opened)]))
+
+
+def _objects(text: str) -> Iterator[_Object]:
+    loader = LOADER(text)
+    try:
+        while loader.check_node():
+            node: Any = loader.get_node()
+            place = Place(node.start_mark.line + 1, node.start_mark.column + 1)
+            document = loader.construct_document(node)
+            items = document.get("items") if isinstance(document, dict) else None
+            for value in (document, *(items if isinstance(items, list) else ())):
+                if isinstance(value, dict):
+                    yield _Object(place, value)
+    finally:
+        loader.dispose()
+
+
+def _secret(one: _Object) -> Iterator[Finding]:
+    """What lies in build/ is in the clear."""
+    if one.values.get("kind") == "Secret" and any(one.values.get(section) for section in _VALUES):
+        message = "this Secret has values, which would lie in the clear in build/"
+        remedy = "leave out its data and stringData, and fill it in the cluster by kubectl"
+        yield Finding((), message, remedy, one.place)
+
+
+def _closed(one: _Object, opened: Collection[Port]) -> Iterator[Finding]:
+    spec = _section(one.values, "spec")
+    pod = spec if one.values.get("kind") == "Pod" else _section(_section(spec, "template"), "spec")
+    closed = sorted(port for port in _ports(pod) if port not in opened)
+    if closed and pod.get("hostNetwork") is True:
+        listed = ", ".join(f"{number}/{protocol.upper()}" for protocol, number in closed)
+        message = f"these ports of a workload on the nodes' own network are dropped by their firewall: {listed}"
+        yield Finding((), message, "add those that others shall reach to spec.network.ports", one.place)
+
+
+def _ports(pod: dict[str, Any]) -> set[Port]:
+    containers = [each for key in ("containers", "initContainers") for each in _sections(pod, key)]
+    ports = [port for container in containers for port in _sections(container, "ports")]
+    return {
+        (str(port.get("protocol") or "TCP").lower(), number)
+        for port in ports
+        if isinstance(number := port.get("containerPort"), int)
+    }
+
+
+def _section(values: dict[str, Any], key: str) -> dict[str, Any]:
+    value = values.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _sections(values: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    value = values.get(key)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _problems(file: str, findings: list[Finding]) -> list[Problem]:
+    return [
+        Problem(file, *(one.place or Place(1, 1)), path="", message=one.message, remedy=one.remedy) for one in findings
+    ]
