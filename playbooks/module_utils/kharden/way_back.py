@@ -8,31 +8,46 @@ node needs nobody for that: the controller may be gone, or locked out.
 
 from __future__ import annotations
 
+import io
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
-from . import firewall
+from . import files, firewall
 from .errors import NodeError
 from .units import run, show, systemctl
 
 UNIT = "kharden-way-back"
 SSHD = "ssh.service"
 SETTINGS = "/etc/ssh/sshd_config.d/00-kharden.conf"
+# A copy of the settings with which somebody got in last; the first ones of kharden have none before them.
+PROVEN = "/var/lib/kharden/sshd.conf"
 SECONDS = 60
 _FOLDER = Path("/run/kharden/way-back")
 _TIMEOUT = 60
 # nftables makes a table that isn't there before it deletes it, so this works with and without one.
 _WITHOUT = "table inet kharden\ndelete table inet kharden\n"
-# What is in force after it is also what a reboot brings. $1: the folder; $2: the rules; $3: sshd's settings, or none.
+# What is in force after it is also what a reboot brings, and where rules fail sshd still has its turn. $1: the folder;
+# $2: the rules; $3: sshd's settings, or none; $4: those that were proven; $5: a name beside them that sshd ignores.
 _SCRIPT = """
-nft --file "$1/rules.nft"
-if test -s "$1/in-force"; then cp -- "$1/rules.nft" "$2"; else rm -f -- "$2"; fi
-if test -n "$3"; then rm -f -- "$3"; systemctl try-reload-or-restart ssh.service; fi
+status=0
+nft --file "$1/rules.nft" || status=1
+if test -s "$1/in-force"; then cp -- "$1/rules.nft" "$2" || status=1; else rm -f -- "$2"; fi
+if test -n "$3"; then
+    if test -s "$4"; then
+        install --mode=0600 -- "$4" "$5"
+        mv -f -- "$5" "$3"
+    else
+        rm -f -- "$3"
+    fi
+    systemctl reload-or-restart ssh.service
+fi
+exit $status
 """
 
 
 def prepare(*, sshd: bool, seconds: float = SECONDS, rules: str = firewall.RULES) -> None:
-    """Set the timer: what is in force now comes back after `seconds`; with `sshd`, without kharden's settings of it.
+    """Set the timer: the rules in force now come back after `seconds`; with `sshd`, its settings that were proven last.
 
     Raises:
         NodeError: it can't be set; nothing was changed then.
@@ -52,7 +67,8 @@ def prepare(*, sshd: bool, seconds: float = SECONDS, rules: str = firewall.RULES
             "--timer-property=AccuracySec=100ms",
             "--",
         ),
-        *("/bin/sh", "-euc", _SCRIPT, "sh", str(_FOLDER), rules, SETTINGS if sshd else ""),
+        *("/bin/sh", "-euc", _SCRIPT, "sh", str(_FOLDER), rules),
+        *(SETTINGS if sshd else "", PROVEN, files.temporary(SETTINGS)),
     ]
     status, said = run(command, _TIMEOUT)
     if status:
@@ -60,7 +76,7 @@ def prepare(*, sshd: bool, seconds: float = SECONDS, rules: str = firewall.RULES
 
 
 def confirm() -> None:
-    """Somebody came in anew: what was changed stays.
+    """Somebody came in anew: what was changed stays, and sshd's settings are what the next way back leads to.
 
     Raises:
         NodeError: that was too late.
@@ -69,7 +85,18 @@ def confirm() -> None:
         raise NodeError(
             f"nobody came in anew within {SECONDS} s, so the change was taken back: see why, and apply again"
         )
+    settings = _content(SETTINGS)
+    if settings is not None and settings != _content(PROVEN):
+        files.prepare(PROVEN, io.BytesIO(settings), files.own(0o600), sha256=sha256(settings).hexdigest())
+        files.commit(PROVEN)
     forget()
+
+
+def _content(path: str) -> bytes | None:
+    if files.look(path) is None:
+        return None
+    with files.reading(path) as stream:
+        return stream.read()
 
 
 def take() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,11 +106,76 @@ def test_what_was_in_force_comes_back_and_a_reboot_brings_it_too(
         assert rules.read_text(encoding="ascii").endswith(in_force)
 
 
-def test_settings_of_sshd_go_only_where_they_changed(systemd: Callable[..., Systemd]) -> None:
-    for sshd in (True, False):
-        edge = systemd()
-        way_back.prepare(sshd=sshd)
-        assert script_of(edge)[-1] == (way_back.SETTINGS if sshd else "")
+@pytest.fixture
+def sshd(systemd: Callable[..., Systemd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sshd:
+    """A node whose sshd has kharden's first settings, with which nobody has come in yet."""
+    folder = tmp_path.resolve()
+    settings, programs = folder / "etc" / "00-kharden.conf", folder / "programs"
+    for path in (settings.parent, programs, folder / "state"):
+        path.mkdir()
+    monkeypatch.setattr(way_back, "SETTINGS", str(settings))
+    monkeypatch.setattr(way_back, "PROVEN", str(folder / "state" / "sshd.conf"))
+    for name in ("nft", "systemctl"):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >> {folder}/asked\ntest {name} != nft\n', encoding="ascii")
+        program.chmod(0o755)
+    settings.write_text("# first\n", encoding="ascii")
+    settings.chmod(0o600)
+    return Sshd(systemd, settings, folder)
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """Its settings, and a way back whose nft fails."""
+
+    systemd: Callable[..., Systemd]
+    settings: Path
+    folder: Path
+
+    @property
+    def asked(self) -> str:
+        """What systemctl was asked."""
+        lines = (self.folder / "asked").read_text(encoding="ascii").splitlines()
+        return "".join(line for line in lines if line.startswith("systemctl"))
+
+    def way_back(self, *, sshd: bool = True) -> None:
+        edge = self.systemd()
+        way_back.prepare(sshd=sshd, rules=str(self.folder / "rules"))
+        environment = {"PATH": f"{self.folder}/programs:/usr/bin:/bin"}
+        assert subprocess.run(script_of(edge), env=environment, check=False).returncode == 1
+
+
+def test_without_settings_that_were_proven_kharden_s_go(sshd: Sshd) -> None:
+    sshd.way_back()
+    assert not sshd.settings.exists()
+    assert sshd.asked == "systemctl reload-or-restart ssh.service"
+
+
+def test_the_settings_with_which_somebody_got_in_come_back(sshd: Sshd) -> None:
+    sshd.systemd()
+    way_back.prepare(sshd=True)
+    way_back.confirm()
+    kept = sshd.folder / "state" / "sshd.conf"
+    assert (kept.read_text(encoding="ascii"), kept.stat().st_mode & 0o7777) == ("# first\n", 0o600)
+    sshd.settings.write_text("AllowUsers nobody\n", encoding="ascii")
+    sshd.way_back()
+    assert sshd.settings.read_text(encoding="ascii") == "# first\n"
+    assert sshd.settings.stat().st_mode & 0o7777 == 0o600
+    assert sshd.asked == "systemctl reload-or-restart ssh.service"
+    assert [path.name for path in sshd.settings.parent.iterdir()] == ["00-kharden.conf"]
+
+
+def test_settings_that_were_not_confirmed_in_time_are_none_to_go_back_to(sshd: Sshd) -> None:
+    sshd.systemd(timer=False)
+    with pytest.raises(NodeError, match="nobody came in anew within 60 s"):
+        way_back.confirm()
+    assert not (sshd.folder / "state" / "sshd.conf").exists()
+
+
+def test_settings_of_sshd_that_did_not_change_stay(sshd: Sshd) -> None:
+    sshd.way_back(sshd=False)
+    assert sshd.settings.read_text(encoding="ascii") == "# first\n"
+    assert sshd.asked == ""
 
 
 def test_the_timer_is_set_for_a_minute_and_an_older_one_stopped(systemd: Callable[..., Systemd]) -> None:
@@ -125,7 +191,10 @@ def test_without_a_way_back_nothing_is_done(systemd: Callable[..., Systemd]) -> 
         way_back.prepare(sshd=True)
 
 
-def test_what_is_confirmed_stays(systemd: Callable[..., Systemd], tmp_path: Path) -> None:
+def test_what_is_confirmed_stays(
+    systemd: Callable[..., Systemd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(way_back, "SETTINGS", f"{tmp_path.resolve()}/none.conf")
     edge = systemd()
     way_back.prepare(sshd=True)
     way_back.confirm()
