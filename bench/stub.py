@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,26 @@ def put(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def forever() -> None:
-    """Be a service that is up (sd_notify(3))."""
+def is_up() -> None:
+    """Say so to systemd (sd_notify(3))."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(b"READY=1", f"\0{address[1:]}" if address.startswith("@") else address)
+
+
+def forever() -> None:
+    """Be a service that is up."""
+    is_up()
     os.execv("/usr/bin/sleep", ["sleep", "infinity"])  # noqa: S606  # a shell would be one process more on each node
+
+
+class Well(BaseHTTPRequestHandler):
+    """Is well whatever is asked."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.send_response(200)
+        self.end_headers()
 
 
 def containerd(_arguments: list[str]) -> None:
@@ -59,8 +74,10 @@ def containerd(_arguments: list[str]) -> None:
 
 
 def kubelet(_arguments: list[str]) -> None:
-    """An agent."""
-    forever()
+    """An agent, and the service proxy that it would start."""
+    with HTTPServer(("127.0.0.1", 10256), Well) as proxy:
+        is_up()
+        proxy.serve_forever()
 
 
 def ctr(arguments: list[str]) -> None:

@@ -192,12 +192,15 @@ class Look:
         return f"files: {found}" if found else ""
 
     def _services(self) -> str:
-        of_pods = "static-pods" in self.params["kubeadm"]
-        given = arguments(services.ARGUMENTS, units=self.params["units"], control_plane=of_pods)
+        pods = {
+            "control_plane": "static-pods" in self.params["kubeadm"],
+            "service_proxy": "kubelet-config" in self.params["kubeadm"],
+        }
+        given = arguments(services.ARGUMENTS, units=self.params["units"], **pods)
         found = services.Services(given, plan=True)
         found.run()
         if found.silent:
-            return f"static pod {found.silent[0]} doesn't answer"
+            return f"{found.silent[0]} doesn't answer"
         return "services: {action} {name}".format(**found.actions[0]) if found.actions else ""
 
     def _kubeadm(self, phase: str) -> str:

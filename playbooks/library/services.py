@@ -111,6 +111,10 @@ options:
         may have them start later than it was told to.
     type: bool
     default: false
+  service_proxy:
+    description: Whether the node's kube-proxy must answer in the end.
+    type: bool
+    default: false
   way_in:
     description: What is known of the change that an earlier run left unconfirmed.
     type: str
@@ -191,6 +195,7 @@ ARGUMENTS: dict[str, Any] = {
     "kernel": {"type": "bool", "default": True},
     "manifests": {"type": "path", "default": static_pods.MANIFESTS},
     "control_plane": {"type": "bool", "default": False},
+    "service_proxy": {"type": "bool", "default": False},
     "way_in": {"type": "str", "choices": ["unknown", "proven", "lost"], "default": "unknown"},
     "steady": {"type": "float", "default": 2.0},
     "timeout": {"type": "int", "default": 180},
@@ -215,7 +220,7 @@ class Services:
         self.restarted: list[dict[str, Any]] = []
         self.restarting: list[dict[str, Any]] = []
         self.turn = 0
-        self.silent: list[str] = []  # static pods that don't answer, in check mode
+        self.silent: list[str] = []  # pods that don't answer, in check mode
         self.drift = ""
         self.unconfirmed = False
         self.quorum = quorum.quorum(params["quorum"], params["timeout"])
@@ -244,6 +249,8 @@ class Services:
                 self._static_pod(name)
         if self.params["control_plane"]:
             self._control_plane()
+        if self.params["service_proxy"]:
+            self._service_proxy()
 
     def _do(self, action: str, name: str) -> bool:
         """Note an action; True if it is to be carried out."""
@@ -405,7 +412,13 @@ class Services:
             if probe and not self.plan:
                 static_pods.await_new(name, frozenset(), probe, self.timeout)
             elif probe and not static_pods.is_well(name, probe):
-                self.silent.append(name)
+                self.silent.append(f"static pod {name}")
+
+    def _service_proxy(self) -> None:
+        if not self.plan:
+            static_pods.await_service_proxy(self.timeout)
+        elif not static_pods.answers(static_pods.SERVICE_PROXY):
+            self.silent.append("kube-proxy")
 
 
 def _is_unit(name: str) -> bool:

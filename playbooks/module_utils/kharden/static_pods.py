@@ -39,6 +39,10 @@ class Probe:
     path: str
 
 
+# Where templates/etc/kharden/kubeadm has it. /healthz also tells that a node is about to go, which is no fault.
+SERVICE_PROXY = Probe("http", "127.0.0.1", 10256, "/livez")
+
+
 def running(name: str) -> frozenset[Process]:
     """The processes called `name` in a pod that uses the node's network, as the control plane does.
 
@@ -81,6 +85,22 @@ def answers(probe: Probe, timeout: float = 3) -> bool:
 def is_well(name: str, probe: Probe) -> bool:
     """True if a process called `name` runs now, and `probe` is answered."""
     return bool(running(name)) and answers(probe)
+
+
+def await_service_proxy(timeout: float) -> None:
+    """Wait until the node's kube-proxy answers. The API still has it as running when its node was cut off from power.
+
+    Raises:
+        NodeError: it doesn't after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not answers(SERVICE_PROXY):
+        if time.monotonic() >= deadline:
+            raise NodeError(
+                f"kube-proxy: {timeout:.0f} s on, it doesn't answer on port {SERVICE_PROXY.port}: look at "
+                "kubectl --namespace=kube-system describe daemonset/kube-proxy and its pods' logs"
+            )
+        time.sleep(_PAUSE)
 
 
 def terminate(ones: Iterable[Process]) -> None:

@@ -32,7 +32,7 @@ ANSWERS = {
     "look": "member=member, dns=member and host == 'cp1', pending=pending, busy=busy, cluster_busy='', notes=[]",
     "images": "missing=[], archives=[]",
     "staged": "missing=[], held=[]",
-    "converge": "changes=[], restarts=[], left=[], missing=[]",
+    "converge": "changes=[], restarts=pending, left=[], missing=[]",
     "services": "actions=[], restarted=[], restarting=asked, unconfirmed=way_in == 'unknown' and not module.check_mode",
     "kubeadm": "changes=[], restarted=[], restarting=[], restarts=[], initialised=True",
     "objects": "changes=[], notes=[]",
@@ -44,7 +44,7 @@ import os
 import time
 from ansible.module_utils.basic import AnsibleModule
 names = "expectations wanted state files payload units restarts kernel quorum config phase content patches node peers"
-names += " clean images kubeadm cluster way_in stored members control_plane"
+names += " clean images kubeadm cluster way_in stored members control_plane service_proxy"
 module = AnsibleModule(argument_spec={{name: dict(type="raw") for name in names.split()}}, supports_check_mode=True)
 host, member, busy = os.environ["HOST"], os.environ["MEMBER"] == "yes", os.environ["BUSY"]
 pending = os.environ["PENDING"].split()
@@ -118,7 +118,7 @@ class Nodes:
     def _host(self, name: str) -> dict[str, object]:
         (self.private / "payloads" / f"{name}.payload").write_text("x", encoding="utf-8")
         configuration = self.root / f"build/nodes/{name}/files/etc/kharden/kubeadm/init.yaml"
-        configuration.parent.mkdir(parents=True)
+        configuration.parent.mkdir(parents=True, exist_ok=True)
         configuration.write_text("x", encoding="utf-8")
         python = self.root / f"python-{name}"
         member = "yes" if name in self.members else "no"
@@ -270,12 +270,39 @@ def test_a_changed_way_in_is_confirmed_before_many_others_are_changed(
     nodes.run(check=False, tags="host")
     kept = "Keep what was changed, and run the other services"
     order = [(task, node) for node, task in nodes.tasks if task in {"Run services", "Log in anew", kept}]
-    first, last = list(nodes.roles)[:10], list(nodes.roles)[10:]
-    tasks = [(task, some) for some in (first, last) for task in ("Run services", "Log in anew", kept)]
+    names = sorted(nodes.roles)  # as the inventory has them
+    parts = names[:10], names[10:]
+    tasks = [
+        (task, some)
+        for some in sorted(parts, key=lambda some: order[0][1] not in some)
+        for task in ("Run services", "Log in anew", kept)
+    ]
     for task, some in tasks:
         assert sorted(order[: len(some)]) == sorted((task, node) for node in some)
         del order[: len(some)]
     assert not order
+
+
+def test_what_is_in_use_restarts_one_by_one_where_others_depend_on_it_and_then_on_one_worker(nodes: Nodes) -> None:
+    more = ("w3", "w4")
+    nodes.roles |= dict.fromkeys(more, "worker")
+    nodes.members = ALL | {"w3"}
+    nodes.pending = dict.fromkeys(("cp1", "cp2", "w1", "w2", "w3"), "containerd.service")
+    nodes.fails = {"cp1": "services"}
+    with pytest.raises(RemoteError, match=r"^cp1: Run services: it is broken"):
+        nodes.run(tags="host")
+    assert [node for node, task in nodes.tasks if task == "Run services"] == ["cp1"]
+    nodes.tasks.clear()
+    nodes.fails = {"w1": "services"}
+    with pytest.raises(RemoteError, match=r"^w1: Run services: it is broken"):
+        nodes.run(tags="host")
+    assert [node for node, task in nodes.tasks if task == "Run services"] == ["cp1", "cp2", "w1"]
+    nodes.tasks.clear()
+    nodes.fails = {}
+    nodes.run(tags="host")
+    order = [node for node, task in nodes.tasks if task == "Run services"]
+    assert order[:3] == ["cp1", "cp2", "w1"]
+    assert set(order[3:]) == {"cp3", "w2", "w3", "w4"}
 
 
 def test_what_waits_restarts_in_its_phase_also_where_nothing_was_placed_before(nodes: Nodes) -> None:

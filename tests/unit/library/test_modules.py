@@ -9,7 +9,9 @@ import socket
 import subprocess
 import time
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -298,6 +300,24 @@ def test_a_control_plane_must_answer_where_that_is_asked(made: Node) -> None:
     assert result.status == 1
     assert "static pod etcd: 0 s on, its process isn't there: look at journalctl" in result.values["msg"]
     assert run_module("services", {**given, "control_plane": True}, check=True).status == 0
+
+
+def test_the_service_proxy_must_answer_where_that_is_asked(node: Node) -> None:
+    given = {"pending": str(node.pending), "kernel": False, "timeout": 0, "service_proxy": True}
+    result = run_module("services", given)
+    assert result.status == 1
+    assert "kube-proxy: 0 s on, it doesn't answer on port 10256: look at kubectl" in result.values["msg"]
+    assert run_module("services", given, check=True).status == 0
+
+    class Well(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/livez" else 503)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 10256), Well) as proxy:
+        Thread(target=proxy.serve_forever, daemon=True).start()
+        assert run_module("services", given).status == 0
+        proxy.shutdown()
 
 
 class Api:
