@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from kharden.plan.objects import NamespacePlan, TaintPlan  # noqa: TC001  # pydantic reads it at run time
@@ -53,12 +54,17 @@ class JumpHostPlan:
     ssh: SshPlan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Route:
     """Packets for `destination` go by `via`."""
 
     destination: IPNetwork
     via: IPAddress
+
+    @cached_property
+    def words(self) -> str:
+        """As ip-route(8) takes it; written once, since every other node has the same route."""
+        return f"{self.destination} via {self.via}"
 
 
 @dataclass(frozen=True, slots=True)

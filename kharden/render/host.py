@@ -117,7 +117,7 @@ def _runtime(node: NodePlan, pause_image: str) -> tuple[Artefact, ...]:
 
 def _network(node: NodePlan) -> tuple[Artefact, ...]:
     ranges = [[{"subnet": str(network)}] for network in node.pod_ranges]
-    routes = [{"destination": str(route.destination), "via": str(route.via)} for route in node.routes]
+    routes = [route.words for route in node.routes]
     return (
         _file("etc/cni/net.d/10-kharden.conflist", {"ranges": ranges}, mode=0o600),
         _file(
