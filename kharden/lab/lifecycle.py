@@ -144,13 +144,14 @@ def _check_recorded(lab: Lab) -> None:
     if recorded is None:
         return
     there = [node for node in recorded.nodes if node_folder(lab.name, node.name).joinpath("upper").is_dir()]
-    changed = [node.name for node in there if node not in lab.nodes]
-    if changed or (there and recorded.subnets != lab.subnets):
-        what = (
-            f"another address, user, port or Debian of {', '.join(changed)}"
-            if changed
-            else " and ".join(map(str, recorded.subnets))
-        )
+    named = {node.name for node in lab.nodes}
+    gone = [node.name for node in there if node.name not in named]
+    changed = [node.name for node in there if node.name in named and node not in lab.nodes]
+    differs = [f"{', '.join(gone)}, which nothing names any more"] if gone else []
+    differs += [f"another address, user, port or Debian of {', '.join(changed)}"] if changed else []
+    differs += [" and ".join(map(str, recorded.subnets))] if there and recorded.subnets != lab.subnets else []
+    if differs:
+        what = "; ".join(differs)
         raise RefusedError(f"lab {lab.name}: it is there with {what}", remedy="take it down, then bring it up again")
 
 

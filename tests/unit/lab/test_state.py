@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -242,3 +243,16 @@ def test_the_second_run_is_told_who_holds_the_lock(tmp_path: Path) -> None:
         pass
     with locked(lock, wait=False):
         pass
+
+
+def test_what_is_there_is_said_in_full_where_it_is_another_lab() -> None:
+    record.write_record(LAB)
+    for node in LAB.nodes:
+        places.node_folder(LAB.name, node.name).joinpath("upper").mkdir(parents=True)
+    lifecycle._check_recorded(LAB)  # noqa: SLF001  # all else of bringing a lab up needs root
+    other = Lab(LAB.name, IPv4Network("10.79.0.0/24"), (LabNode("cp1", IPv4Address("10.79.0.11")),))
+    said = (
+        "it is there with w1, which nothing names any more; another address, user, port or Debian of cp1; 10.78.0.0/24"
+    )
+    with pytest.raises(RefusedError, match=re.escape(said)):
+        lifecycle._check_recorded(other)  # noqa: SLF001
