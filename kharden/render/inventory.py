@@ -48,6 +48,7 @@ _KERNEL = (
 )
 _CLUSTER_CA = "/etc/kubernetes/pki/ca.crt"
 _ETCD_CA = "/etc/kubernetes/pki/etcd/ca.crt"
+_KUBELET = "/usr/local/bin/kubelet"
 
 
 class _Unsafe(str):
@@ -132,7 +133,12 @@ def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[s
         "ssh": {"port": node.ssh.port, "sources": [str(network) for network in members(plan, "ssh")]},
         "authorities": _authorities(files),
         **({"local_etcd": node.etcd} if control_plane else {}),
+        **({"kubernetes": {"version": plan.kubernetes, "kubelet": _digest(files, _KUBELET)}} if node.kubelet else {}),
     }
+
+
+def _digest(files: NodeFiles, path: str) -> str:
+    return next(program.sha256 for program in files.programs if program.path == path)
 
 
 def _room(plan: ClusterPlan, node: NodePlan) -> dict[str, int]:

@@ -18,9 +18,9 @@ from ansible.module_utils.basic import AnsibleModule
 if TYPE_CHECKING:  # the same files, where mypy finds them
     from collections.abc import Callable
 
-    from playbooks.module_utils.kharden import etcd, sessions, sockets
+    from playbooks.module_utils.kharden import etcd, sessions, sockets, versions
 else:
-    from ansible.module_utils.kharden import etcd, sessions, sockets
+    from ansible.module_utils.kharden import etcd, sessions, sockets, versions
 
 DOCUMENTATION = r"""
 module: preflight
@@ -104,6 +104,11 @@ options:
       local_etcd:
         description: Whether this control plane has a member of etcd of its own. One that was made otherwise stays so.
         type: bool
+      kubernetes:
+        description:
+          - The C(version) of Kubernetes, and the digest of its C(kubelet). A member of the cluster that runs another
+            minor version, or a newer one, is refused.
+        type: dict
 attributes:
   check_mode:
     description: The same as without it.
@@ -165,6 +170,7 @@ _EXPECTATIONS = {
     "ssh": {"type": "dict"},
     "authorities": {"type": "dict"},
     "local_etcd": {"type": "bool"},
+    "kubernetes": {"type": "dict"},
 }
 ARGUMENTS = {"expectations": {"type": "dict", "required": True, "options": _EXPECTATIONS}}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -206,6 +212,7 @@ def problems(expected: dict[str, Any]) -> list[Problem]:
         "ssh": ssh,
         "authorities": authorities,
         "local_etcd": local_etcd,
+        "kubernetes": kubernetes,
     }
     return [
         problem for name, check in checks.items() if expected[name] is not None for problem in check(expected[name])
@@ -434,6 +441,12 @@ def local_etcd(wanted: bool) -> list[Problem]:  # noqa: FBT001 - as swap
     where = "on this control plane itself" if has else "on machines of its own"
     what = f"this cluster has etcd {where}, and the roles in cluster.yaml say otherwise"
     return [Problem(what, "write the roles as they were; etcd is never moved")]
+
+
+def kubernetes(wanted: dict[str, str]) -> list[Problem]:
+    """A member stays in its minor version, and nothing goes back: kubelets would run ahead of their API servers."""
+    refusal = versions.refusal(wanted["version"], wanted["kubelet"]) if is_member() else None
+    return [Problem(*refusal)] if refusal else []
 
 
 def state() -> dict[str, bool]:
