@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.absence import KUBECTL, is_whole, members, power_off, probing, wait_for, wipe
 from tests.e2e.sites import described, program
-from tests.e2e.states import of_node, state
+from tests.e2e.states import differences, of_node, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,6 +211,50 @@ def test_one_api_server_restarts_at_a_time_and_joins_get_what_is_new(cluster: Pr
     kept = cluster.node("cp2", f"{KUBECTL} -n kube-system get configmap kubeadm-config --output=yaml")
     assert 'name: audit-log-maxage\n        value: "31"' in kept
     assert "nothing to change" in cluster("plan")
+
+
+KUBELET = "/var/lib/kubelet/config.yaml"
+
+
+@pytest.mark.long
+def test_a_worker_that_fails_stops_the_run_before_the_next_one_unless_one_may(cluster: Program) -> None:
+    """A change of every kubelet, and w1 is where it can't be made: its balancer may not be started."""
+    wait_for(lambda: is_whole(cluster, "cp3"), "all is well before")
+    path = cluster_yaml(cluster)
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("spec:\n", "spec:\n  kubelet: {containerLogMaxFiles: 4}\n", 1), encoding="utf-8")
+    cluster("render")
+    cluster.node("w1", "systemctl mask haproxy.service")
+    before = {name: of_node(cluster.node, name) for name in NODES}
+    kubelets = {name: started(cluster, name, "kubelet") for name in NODES}
+    try:
+        said = cluster.refused("apply", "--yes", "--wave", "1")
+        assert "stopped, since 1 worker failed and 0 may: w1; not begun: w2" in said
+        assert "w1: Run services: haproxy.service: is masked" in said
+        assert differences(before["w2"], of_node(cluster.node, "w2")) == []
+        assert changed_kubelets(cluster, kubelets) == ["cp1", "cp2", "cp3"]
+        controls = {name: of_node(cluster.node, name) for name in NODES[:3]}
+
+        said = cluster.refused("apply", "--yes", "--wave", "1", "--max-fail", "1")
+        assert "1 worker failed, and all others are done: w1" in said
+        assert "not begun" not in said
+        assert changed_kubelets(cluster, kubelets) == ["cp1", "cp2", "cp3", "w2"]
+        assert "containerLogMaxFiles: 4" in cluster.node("w2", f"cat {KUBELET}")
+        assert "containerLogMaxFiles: 4" not in cluster.node("w1", f"cat {KUBELET}")
+        done = {name: of_node(cluster.node, name) for name in NODES if name != "w1"}
+        assert differences(controls, {name: done[name] for name in controls}) == []
+    finally:
+        cluster.node("w1", "systemctl unmask haproxy.service")
+    cluster("apply", "--yes", "--wave", "1")
+    assert changed_kubelets(cluster, kubelets) == list(NODES)
+    assert "containerLogMaxFiles: 4" in cluster.node("w1", f"cat {KUBELET}")
+    assert differences(done, {name: of_node(cluster.node, name) for name in done}) == []
+    assert "nothing to change" in cluster("plan")
+
+
+def changed_kubelets(cluster: Program, before: dict[str, list[str]]) -> list[str]:
+    """The nodes whose kubelet has started since."""
+    return [name for name in NODES if started(cluster, name, "kubelet") != before[name]]
 
 
 @pytest.mark.long
