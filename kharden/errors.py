@@ -7,7 +7,7 @@ library users can catch what they know.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,10 @@ class KhardenError(Exception):
     def __str__(self) -> str:
         """The one line: message and remedy."""
         return f"{self.message}: {self.remedy}" if self.remedy else self.message
+
+    def as_document(self) -> dict[str, Any]:
+        """The same for a script; leaves add what they know."""
+        return {"error": self.message, "remedy": self.remedy, "details": list(self.details)}
 
 
 class InputError(KhardenError, ValueError):

@@ -12,7 +12,7 @@ from kharden.apply.build import load
 from kharden.apply.choice import Choice
 from kharden.apply.clusterlock import Way, locked, look
 from kharden.apply.payload import payload
-from kharden.apply.runner import ApplyResult, Progress, Run, attempt, run
+from kharden.apply.runner import ApplyResult, Progress, Run, RunError, attempt, run
 from kharden.apply.waves import in_waves
 from kharden.apply.workspace import workspace
 from kharden.buildlock import held
@@ -59,7 +59,7 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
         RefusedError: the build is not of this cluster.yaml, somebody else works with it or on the cluster now, or the
             saved plan is of another build or of nodes as they were.
         IntegrityError: a file of the build was changed after it was rendered.
-        RemoteError: something failed on a node; the next run goes on from there.
+        RunError: something failed on a node; the next run goes on from there.
     """
     for path in (folder, cache):
         if "{" in str(path):  # Ansible takes a path for a template where it looks like one
@@ -83,11 +83,19 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
                 request = replace(request, is_lost=lock.is_lost)
                 if saved:
                     progress.phase(f"Compare with {saved.path.name}")
-                    saved.refuse_other_nodes(run(replace(request, check=True, diff=True), progress))
+                    saved.refuse_other_nodes(_looked(replace(request, check=True, diff=True), progress))
                 result = _carried_out(build, choice, request, progress)
         result.build = build.digest
         result.notes[:0] = [*notes, *_left_alone(build, choice)]
         return result
+
+
+def _looked(request: Run, progress: Progress) -> ApplyResult:
+    """What an apply finds before it changes anything: where that fails nothing was done that could be told."""
+    try:
+        return run(request, progress)
+    except RunError as error:
+        raise RunError(error, ApplyResult(error.result.status, error.result.failures)) from None
 
 
 def _carried_out(build: BuildFolder, choice: Choice, request: Run, progress: Progress) -> ApplyResult:

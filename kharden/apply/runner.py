@@ -105,6 +105,34 @@ class ApplyResult:
         before = max((one.order for one in self.restarts), default=0)
         self.restarts += [replace(one, order=before + one.order) for one in later.restarts]
 
+    def as_document(self) -> dict[str, Any]:
+        """The same for a script."""
+        changes = [{"node": one.node, "task": one.task, "changes": [*map(dict, one.details)]} for one in self.changes]
+        return {
+            "changed": len(changes),
+            "changes": changes,
+            "notes": self.notes,
+            "tasks": self.tasks,
+            "restarts": [restart.as_document() for restart in self.restarts],
+            "seconds": self.seconds,
+        }
+
+
+class RunError(RemoteError):
+    """A run failed; `result` is what it did before that, and on which nodes what failed."""
+
+    def __init__(self, error: RemoteError, result: ApplyResult) -> None:
+        super().__init__(error.message, remedy=error.remedy, details=error.details)
+        self.result = result
+
+    def as_document(self) -> dict[str, Any]:
+        """With what was done."""
+        failures: dict[str, list[dict[str, Any]]] = {}
+        for one in self.result.failures:
+            told = {"task": one.task, "message": one.message, "unreachable": one.unreachable}
+            failures.setdefault(one.node, []).append(told)
+        return super().as_document() | {"failures": failures} | self.result.as_document()
+
 
 class Progress(Protocol):
     """Who shows how the run goes on."""
@@ -252,11 +280,11 @@ def run(request: Run, progress: Progress) -> ApplyResult:
     """Run playbooks/site.yml.
 
     Raises:
-        RemoteError: a node failed or can't be reached; what was done stays, and the next run goes on from there.
+        RunError: a node failed or can't be reached; what was done stays, and the next run goes on from there.
     """
     result, error = attempt(request, progress)
     if error:
-        raise error
+        raise RunError(error, result)
     return result
 
 

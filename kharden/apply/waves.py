@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kharden.apply import stages
-from kharden.apply.runner import ApplyResult
+from kharden.apply.runner import ApplyResult, RunError
 from kharden.errors import RemoteError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def in_waves(build: BuildFolder, choice: Choice, attempt: Attempt) -> ApplyResul
     """Carry a choice out, one stage after the other.
 
     Raises:
-        RemoteError: a control plane or the cluster failed, or workers did; as many as may fail don't stop the others.
+        RunError: a control plane or the cluster failed, or workers did; as many as may fail don't stop the others.
     """
     done = ApplyResult("successful")
     first = stages.control_planes(build, choice)
@@ -35,12 +35,12 @@ def in_waves(build: BuildFolder, choice: Choice, attempt: Attempt) -> ApplyResul
             break
         _add(done, attempt(stage), may_fail=workers)
         if len(done.failed) > choice.max_fail:
-            raise _failed(done, [name for part in parts[number + 1 :] for name in part], choice)
+            raise RunError(_failed(done, [name for part in parts[number + 1 :] for name in part], choice), done)
     last = stages.cluster(build, choice, done.failed)
     if last:
         _add(done, attempt(last), may_fail=())
     if done.failed:
-        raise _failed(done, [], choice)
+        raise RunError(_failed(done, [], choice), done)
     return done
 
 
@@ -51,7 +51,7 @@ def _add(done: ApplyResult, outcome: tuple[ApplyResult, RemoteError | None], *, 
     interrupted = result.status == "canceled"
     if error and (interrupted or not result.failed or not result.failed.issubset(may_fail)):
         details = (*(error.details or (error.message,)), *earlier)
-        raise RemoteError(error.message, remedy=error.remedy, details=details)
+        raise RunError(RemoteError(error.message, remedy=error.remedy, details=details), done)
 
 
 def _failed(done: ApplyResult, untouched: list[str], choice: Choice) -> RemoteError:

@@ -115,6 +115,7 @@ def _apply(site: Site) -> Task[Any]:
     ) -> None:
         """Make the nodes what build/<cluster>/ says; in the lab, start them first."""
         from kharden import commands
+        from kharden.apply.runner import RunError
 
         place = site.place(cluster)
         words = {"limit": limit, "tags": tags, "wave": wave, "max_fail": max_fail}
@@ -122,14 +123,22 @@ def _apply(site: Site) -> Task[Any]:
             choice, saved = commands.choose(place, **words), None
         else:
             choice, saved = commands.choose_saved(place, Path(plan), **words)
+        failed: RunError | None = None
         with reporting(as_json=json) as reporter:
             ask = asking(yes=yes, reporter=reporter)
             if not site.agreed:
                 commands.agree_to_lab(place, ask)
             commands.bring_up_lab(place, reporter, choice)
             commands.agree_to_apply(place, ask, choice)
-            result = commands.apply(place, reporter, choice=choice, saved=saved, break_lock=break_lock)
+            try:
+                result = commands.apply(place, reporter, choice=choice, saved=saved, break_lock=break_lock)
+            except RunError as error:
+                failed = error
             seconds = dict(reporter.seconds)
+        if failed:
+            if not json:
+                _show_changes(failed.result, as_json=False, diff=False, whole=False)
+            raise failed
         _show_changes(result, as_json=json, diff=False, seconds=seconds)
         if not json:
             console().print(commands.next_steps(place, _program()), highlight=False)
@@ -148,15 +157,14 @@ def _apply(site: Site) -> Task[Any]:
     )
 
 
-def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: dict[str, float] | None = None) -> None:
-    rows: list[dict[str, Any]] = [
-        {"node": change.node, "task": change.task, "changes": [dict(detail) for detail in change.details]}
-        for change in result.changes
-    ]
+def _show_changes(
+    result: ApplyResult, *, as_json: bool, diff: bool, seconds: dict[str, float] | None = None, whole: bool = True
+) -> None:
+    """What a run did or would do; where it isn't the `whole`, what it did before it failed."""
+    told = result.as_document()
+    rows: list[dict[str, Any]] = told["changes"]
     if as_json:
-        found = {"changed": len(rows), "changes": rows, "notes": result.notes, "tasks": result.tasks}
-        found |= {"restarts": [restart.as_document() for restart in result.restarts]}
-        print_json(found | {"seconds": seconds or result.seconds})
+        print_json(told | {"seconds": seconds or result.seconds})
         return
     screen = console()
     for row in rows if diff else ():
@@ -175,7 +183,8 @@ def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, seconds: di
     for note in result.notes:
         screen.print(visible(f"Note: {note}"), highlight=False)
     verb = "would change" if diff else "changed"
-    screen.print(f"{len(rows)} tasks {verb} something" if rows else "nothing to change", highlight=False)
+    nothing = "nothing to change" if whole else "nothing was changed"
+    screen.print(f"{len(rows)} tasks {verb} something" if rows else nothing, highlight=False)
 
 
 def _verify(site: Site) -> Task[Any]:

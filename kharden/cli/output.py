@@ -38,7 +38,10 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
 
 def print_json(value: object) -> None:
     """The one document of a task."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    if any("\ud800" <= one <= "\udfff" for one in text):  # of an argument or a path that is no text
+        text = json.dumps(value, indent=1)
+    sys.stdout.write(text + "\n")
 
 
 def asking(*, yes: bool, reporter: Reporter) -> Callable[[Sequence[str]], bool]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from kharden.cli.output import visible
+from kharden.cli.output import print_json, visible
 from kharden.errors import KhardenError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 CLUSTER = "name of a folder in inventories/ (default: $KHARDEN_CLUSTER)"
-JSON = "one JSON document on standard output, and nothing else there"
+JSON = "one JSON document on standard output, and nothing else there; also where it fails"
 BREAK_LOCK = "go on where another run holds the cluster's lock, which then stops, or was cut off and left it"
 YES = "agree to the changes that would be asked about"
 LIMIT = "only these nodes are changed, with commas between them"
@@ -28,13 +28,15 @@ NOW = "the time to go by, as 2027-01-31T12:00:00Z (default: the clock)"
 
 
 def guarded(body: Callable[Concatenate[Context, P], None]) -> Callable[Concatenate[Context, P], None]:
-    """An error of ours is one line and an exit status; a traceback is a bug."""
+    """An error of ours is one line and an exit status, and with --json the one document; a traceback is a bug."""
 
     @functools.wraps(body)
     def run(context: Context, /, *arguments: P.args, **options: P.kwargs) -> None:
         try:
             body(context, *arguments, **options)
         except KhardenError as error:
+            if options.get("json"):
+                print_json(error.as_document())
             details = [line for line in error.details if line not in str(error)]
             lines = (f"kharden: {error}", *(f"  {line}" for line in details))
             raise Exit(visible("\n".join(lines)), error.exit_code) from None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kharden.errors import InputError
 
@@ -77,6 +77,10 @@ class SpecError(InputError):
             details.append(f"{file}: and {count - _SHOWN} more, once these are mended")
         super().__init__(f"{file}: {count} problem{'' if count == 1 else 's'}", details=details)
         self.problems = tuple(problems)
+
+    def as_document(self) -> dict[str, Any]:
+        """With every problem."""
+        return super().as_document() | {"problems": [asdict(problem) for problem in self.problems]}
 
 
 def dotted(path: KeyPath) -> str:

@@ -156,6 +156,7 @@ def test_as_many_as_may_fail_stop_nobody() -> None:
         waves.in_waves(BUILD, choice(wave="1", max_fail="2"), tried)
     assert str(caught.value).startswith("2 workers failed, and all others are done: w2, w4: ")
     assert caught.value.details == ("w2: Do it: broken", "w4: Do it: broken")
+    assert list(caught.value.as_document()["failures"]) == ["w2", "w4"]
     assert [stage.allowed for stage in tried.stages] == [0, 2, 2, 1, 1, 0, 0]
     assert tried.nodes[-1] == (*CONTROL_PLANES, "w1", "w3", "w5")
     assert tried.stages[-1].others == ()  # nobody waits for those that failed
@@ -169,12 +170,14 @@ def test_one_more_stops_before_the_next_wave() -> None:
         "stopped, since 2 workers failed and 1 may: w1, w2; not begun: w3, w4, w5: mend that and apply again"
     )
     assert tried.nodes == [CONTROL_PLANES, ("w1", "w2")]
+    assert list(caught.value.as_document()["failures"]) == ["w1", "w2"]
 
 
 @pytest.mark.parametrize("tried", [Tried("cp2"), Tried("w1", status="canceled")], ids=["control plane", "interrupted"])
 def test_what_no_number_allows_stops_at_once(tried: Tried) -> None:
-    with pytest.raises(RemoteError, match=r"^(cp2|w1): Do it: broken: mend that$"):
+    with pytest.raises(RemoteError, match=r"^(cp2|w1): Do it: broken: mend that$") as caught:
         waves.in_waves(BUILD, choice(max_fail="3"), tried)
+    assert list(caught.value.as_document()["failures"]) == [caught.value.message.partition(":")[0]]
     assert len(tried.stages) in {1, 2}
 
 

@@ -128,6 +128,16 @@ def test_a_run_that_goes_well_is_told_as_it_goes(site: Site) -> None:
     ]
 
 
+def test_a_run_that_fails_says_what_it_did_before(site: Site) -> None:
+    site.write(play("Host", shell("exit 0")), play("More", shell("exit 1")))
+    told = site.fail().as_document()
+    assert told["changes"] == [{"node": "cp1", "task": "exit 0", "changes": []}]
+    assert [(node, one["task"], one["unreachable"]) for node, (one,) in told["failures"].items()] == [
+        ("cp1", "exit 1", False)
+    ]
+    assert list(told["seconds"]) == ["Host", "More"]
+
+
 def test_what_a_person_should_know_is_kept_with_who_says_it(site: Site) -> None:
     module = site.root / "playbooks/library/place.py"
     module.write_text(changing("place", changed=False, notes=["one", "another"]), encoding="utf-8")

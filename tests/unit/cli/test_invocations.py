@@ -205,20 +205,34 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
 # --- JSON
 
 
-def test_json_is_one_document_and_an_error_is_none(site: Site) -> None:
+def test_json_is_one_document_also_where_it_fails(site: Site) -> None:
     path = site.add("a")
     site.add("bad", SPEC.replace("1.36.3", "1.30.0"))
-    good, bad, labs = site.all(
+    good, bad, none, odd, *labs = site.all(
         [
             Invocation(("validate", "--cluster", "a", "--json")),
             Invocation(("validate", "--cluster", "bad", "--json")),
+            Invocation(("validate", "--cluster", "none", "--json")),
+            Invocation(("kubeconfig", "--cluster", "a", "--output", "\udcff", "--hours", "\udcff", "--json")),
             Invocation(("lab.status", "--cluster", "a", "--json")),
+            Invocation(("lab.up", "--cluster", "a", "--json")),
         ]
     )
     assert json.loads(good.stdout) == {"cluster": "a", "digest": load(path).digest, "problems": [], "warnings": []}
-    assert (bad.returncode, bad.stdout) == (1, "")
+    told = json.loads(bad.stdout)
+    assert (bad.returncode, told["error"]) == (1, f"{path.parents[1]}/bad/cluster.yaml: 1 problem")
+    (problem,) = told["problems"]
+    assert (problem["line"], problem["column"], problem["path"]) == (5, 25, "spec.kubernetes.version")
+    assert problem["message"] == "this minor version isn't supported"
+    assert problem["remedy"]
     assert "this minor version isn't supported" in bad.stderr
-    assert json.loads(labs.stdout) == {"lab": "a", "nodes": []}
+    for failed, what in ((none, "there is no such cluster"), (odd, "is not a part of an hour")):
+        assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+        told = json.loads(failed.stdout)
+        assert what in told["error"]
+        assert f"{what}: {told['remedy']}\n" in failed.stderr
+    for lab in labs:
+        assert json.loads(lab.stdout) == {"lab": "a", "nodes": []}
 
 
 def test_real_machines_never_get_our_own_builds_unless_somebody_says_so(site: Site) -> None:

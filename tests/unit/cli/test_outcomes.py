@@ -14,7 +14,8 @@ from rich.console import Console
 
 from kharden import cli, commands
 from kharden import lab as lab_nodes
-from kharden.apply.runner import ApplyResult, Change
+from kharden.apply.restarts import Restart
+from kharden.apply.runner import ApplyResult, Change, Failure, RunError
 from kharden.errors import RefusedError, RemoteError
 from kharden.lab import HostChange
 from kharden.place import Place
@@ -173,7 +174,47 @@ def test_an_error_is_status_1_in_one_line_with_its_details_below(
         cli.collection(site.root, default_cluster="a")[task](Context(), json=True, **AGREED[task])
     assert caught.value.code == 1
     assert caught.value.message == "kharden: cp1: no: mend it\n  w1: no"
-    assert capsys.readouterr().out == ""
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"error": "cp1: no", "remedy": "mend it", "details": ["cp1: no", "w1: no"]}
+
+
+def broken() -> RunError:
+    """A run that changed cp1 and restarted it before w1 failed."""
+    failures = [Failure("w1", "Import images", "no room"), Failure("w2", "Look", "gone", unreachable=True)]
+    result = ApplyResult("failed", failures, CHANGED.changes, {"Host": 1.5}, {"cp1": 3})
+    result.restarts.append(Restart(1, "cp1", "kubelet.service"))
+    return RunError(RemoteError("w1: no room", remedy="apply again", details=["w1: no room"]), result)
+
+
+def test_json_of_a_run_that_failed_has_what_was_done_and_what_failed_where(
+    site: Site, outcome: Given, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.add("a")
+    outcome(broken())
+    assert run(site, "apply", json=True, yes=True) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["error"] == "w1: no room"
+    assert told["failures"] == {
+        "w1": [{"task": "Import images", "message": "no room", "unreachable": False}],
+        "w2": [{"task": "Look", "message": "gone", "unreachable": True}],
+    }
+    assert told["changes"] == [{"node": "cp1", "task": "Place all files", "changes": [DETAIL, DETAIL]}]
+    assert [(one["order"], one["node"], one["what"]) for one in told["restarts"]] == [(1, "cp1", "kubelet.service")]
+    assert told["changed"] == 1
+
+
+def test_a_person_too_is_told_what_was_done_before_a_run_failed(
+    site: Site, outcome: Given, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.add("a")
+    outcome(broken())
+    assert run(site, "apply", yes=True) == 1
+    said = capsys.readouterr().out
+    assert "cp1: kubelet.service" in said
+    assert said.endswith("1 tasks changed something\n")
+    outcome(RunError(RemoteError("w1: no room"), ApplyResult("failed")))
+    assert run(site, "apply", yes=True) == 1
+    assert capsys.readouterr().out.endswith("nothing was changed\n")
 
 
 # --- the manifest of a network plugin
