@@ -152,6 +152,15 @@ class Kubectl:
         flags = ("--dry-run=server",) if dry else ()
         return self._listed(self._run("apply", *_SERVER_SIDE, *flags, *self._whole(), "--filename=-", given=items))
 
+    def refusal(self, item: Object) -> str:
+        """Why the server wouldn't make a new object, webhooks' word included; empty where it would."""
+        try:
+            self._run("create", "--dry-run=server", "--filename=-", given=[item])
+        except NodeError as error:
+            _, answered, why = error.message.partition("Error from server ")
+            return why.rpartition('"STDIN": ')[2] if answered else ""
+        return ""
+
     def delete(self, item: Object) -> None:
         """Remove one object."""
         metadata = item["metadata"]

@@ -47,6 +47,22 @@ def _is_rolled_out(item: dict[str, Any] | None) -> bool:
     )
 
 
+def lacks_pods(item: dict[str, Any]) -> bool:
+    """Whether a workload has fewer pods than it shall have: somebody has yet to make them, or may not."""
+    status = item["status"]
+    if item["kind"] == "DaemonSet":
+        return bool(status.get("currentNumberScheduled", 0) < status.get("desiredNumberScheduled", 0))
+    return bool(status.get("replicas", 0) < item["spec"].get("replicas", 1))
+
+
+def pod_of(item: dict[str, Any]) -> dict[str, Any]:
+    """A pod as a workload's controller makes them."""
+    template = item["spec"]["template"]
+    name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
+    metadata = template.get("metadata", {}) | {"generateName": f"{name}-", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
 def _is_open(request: dict[str, Any]) -> bool:
     """Whether a person or this tool has still to decide; as kharden.certificates, which nodes don't have."""
     status = request.get("status") or {}

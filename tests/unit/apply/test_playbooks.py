@@ -38,13 +38,14 @@ ANSWERS = {
     "objects": "changes=[], notes=[]",
     "quorum": "actions=[], skip_phases=[]",
     "etcd_member": "actions=[]",
+    "rolled_out": "waited=0",
 }
 MODULE = """
 import os
 import time
 from ansible.module_utils.basic import AnsibleModule
 names = "expectations wanted state files payload units restarts kernel quorum config phase content patches node peers"
-names += " clean images kubeadm cluster way_in stored members control_plane service_proxy"
+names += " clean images kubeadm cluster way_in stored members control_plane service_proxy workloads"
 module = AnsibleModule(argument_spec={{name: dict(type="raw") for name in names.split()}}, supports_check_mode=True)
 host, member, busy = os.environ["HOST"], os.environ["MEMBER"] == "yes", os.environ["BUSY"]
 pending = os.environ["PENDING"].split()

@@ -508,7 +508,7 @@ def test_a_missing_kubeadm_is_one_line(node: Node) -> None:
 # --- documentation
 
 
-@pytest.mark.parametrize("name", ["converge", "staged", "services", "preflight", "kubeadm"])
+@pytest.mark.parametrize("name", ["converge", "staged", "services", "preflight", "kubeadm", "rolled_out"])
 def test_what_is_documented_is_what_is_accepted(name: str) -> None:
     namespace: dict[str, Any] = {}
     source = (LIBRARY / f"{name}.py").read_text()
