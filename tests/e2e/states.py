@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ print(json.dumps(whole))
 """
 # What the cluster itself writes all the time: heartbeats, elections and events.
 _RESTLESS = {"Lease", "Event"}
+_CONTROL = "node-role.kubernetes.io/control-plane"
 
 
 def of_node(run: Run, name: str) -> Any:  # noqa: ANN401  # JSON
@@ -76,6 +78,35 @@ def state(run: Run, nodes: Sequence[str]) -> dict[str, Any]:
         found = dict(zip(nodes, pool.map(lambda name: of_node(run, name), nodes), strict=True))
     found["objects"] = objects(run)
     return found
+
+
+def steady_state(run: Run, nodes: Sequence[str]) -> dict[str, Any]:
+    """The same as soon as controllers and kubelets have written what follows from what was done."""
+    wait_until_steady(run)
+    return state(run, nodes)
+
+
+def wait_until_steady(run: Run, seconds: float = 300) -> None:
+    """Controllers write for a while after what was done; nothing is compared before they rest.
+
+    A kubelet that has just joined tells of its static pods a minute later, if the API didn't take them at once.
+    """
+    limit, last = time.monotonic() + seconds, objects(run)
+    while True:
+        time.sleep(5)  # the pace of looking; two looks that agree end the wait
+        now = objects(run)
+        untold = _static_pods(run, now) - now.keys()
+        if now == last and not untold:
+            return
+        assert time.monotonic() < limit, [*differences(last, now), *untold]
+        last = now
+
+
+def _static_pods(run: Run, found: dict[str, Any]) -> set[str]:
+    """What control planes run without the API; each has the same."""
+    nodes = [key.split()[-1] for key, one in found.items() if key.startswith("Node ") and _CONTROL in one["labels"]]
+    pods = run("cp1", "ls /etc/kubernetes/manifests", "").split()
+    return {f"Pod kube-system {pod.removesuffix('.yaml')}-{node}" for pod in pods for node in nodes}
 
 
 def whole(run: Run, names: Sequence[str]) -> dict[str, Any]:
@@ -111,8 +142,9 @@ def _version(item: dict[str, Any]) -> object:
     """An object's resource version; heartbeats move a Node's, and a kubelet tells of its Pods when it has the time."""
     metadata = item["metadata"]
     if item["kind"] == "Node":
-        return [item["spec"], metadata["labels"], metadata["annotations"]]
+        return {"spec": item["spec"], "labels": metadata["labels"], "annotations": metadata["annotations"]}
     if item["kind"] == "Pod":
         ran = [(one["name"], one["restartCount"]) for one in item["status"].get("containerStatuses", ())]
-        return [metadata["uid"], metadata.get("annotations"), item["spec"], ran]
-    return item["metadata"].get("resourceVersion")
+        annotations = metadata.get("annotations")
+        return {"uid": metadata["uid"], "annotations": annotations, "spec": item["spec"], "ran": ran}
+    return metadata.get("resourceVersion")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.sites import described, program
+from tests.e2e.states import differences, state, steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,8 @@ def test_a_cluster_on_those_releases_comes_up_stays_as_it_is_and_proves_itself(k
     kharden("render", "apply", "--yes")
     for node, release in LABS[chosen][1].items():
         assert kharden.node(node, "cat /etc/debian_version").startswith(release)
+    before = steady_state(kharden.node, ("cp1", "w1"))
     assert "nothing to change" in kharden("apply", "--yes")
+    assert differences(before, state(kharden.node, ("cp1", "w1"))) == []
     assert "nothing to change" in kharden("plan")
     kharden("verify")

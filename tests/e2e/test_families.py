@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.e2e.sites import Program, described, program
+from tests.e2e.states import differences, state, steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +69,9 @@ def node(kharden: Program) -> Run:
 def test_a_cluster_of_those_families_stays_as_it_is_and_proves_itself(
     kharden: Program, families: tuple[int, ...]
 ) -> None:
+    before = steady_state(kharden.node, tuple(OFFSETS))
     assert "nothing to change" in kharden("apply", "--yes")
+    assert differences(before, state(kharden.node, tuple(OFFSETS))) == []
     kharden("plan")
     report = json.loads(kharden("verify", "--json"))
     reached = next(one for one in report["controls"] if one["id"] == "firewall-reach-worker")

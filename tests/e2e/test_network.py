@@ -12,6 +12,7 @@ import pytest
 from kharden.artifacts import lock
 from tests.e2e import pods
 from tests.e2e.sites import Program, described, program
+from tests.e2e.states import differences, state, steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +68,9 @@ def test_nodes_are_ready_and_have_ranges_that_were_handed_out(node: Run) -> None
 
 
 def test_a_second_apply_changes_nothing(kharden: Program) -> None:
+    before = steady_state(kharden.node, ("cp1", "w1"))
     assert "nothing to change" in kharden("apply", "--yes")
+    assert differences(before, state(kharden.node, ("cp1", "w1"))) == []
     assert "nothing to change" in kharden("plan")
 
 

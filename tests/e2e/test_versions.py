@@ -8,6 +8,7 @@ import pytest
 
 from kharden.artifacts import lock
 from tests.e2e.sites import described, program
+from tests.e2e.states import differences, state, steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,9 @@ def kharden(version: str, tmp_path: Path) -> Iterator[Program]:
 
 def test_a_cluster_of_that_version_comes_up_stays_as_it_is_and_proves_itself(kharden: Program, version: str) -> None:
     kharden("render", "apply", "--yes")
+    before = steady_state(kharden.node, ("cp1", "w1"))
     assert "nothing to change" in kharden("apply", "--yes")
+    assert differences(before, state(kharden.node, ("cp1", "w1"))) == []
     kharden("verify")
     nodes = kharden("lab.shell", "cp1", "--command", "KUBECONFIG=/etc/kubernetes/admin.conf kubectl get nodes")
     assert nodes.count(f"v{version}") == 2

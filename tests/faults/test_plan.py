@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.states import differences, objects, whole
+from tests.e2e.states import differences, wait_until_steady, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,18 +79,6 @@ def restarted(before: dict[str, Any], after: dict[str, Any]) -> set[tuple[str, s
         for process, start in after[name]["starts"].items()
         if before[name]["starts"].get(process) != start
     }
-
-
-def wait_until_steady(ask: Callable[[str, str, str], str], seconds: float = 120) -> None:
-    """Controllers write for a while after what was done; nothing is compared before they rest."""
-    limit, last = time.monotonic() + seconds, objects(ask)
-    while True:
-        time.sleep(5)  # the pace of looking; two looks that agree end the wait
-        now = objects(ask)
-        if now == last:
-            return
-        assert time.monotonic() < limit, differences(last, now)
-        last = now
 
 
 # What is changed, in cluster.yaml or by hand → what restarts, and the programs that run since another time then.
