@@ -51,12 +51,18 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has, and that nobody of this process was given before."""
+    """A port of loopback that nobody has, and that no process of this run was given before.
+
+    Processes that share the tests share the ports too. A free one is odd or even as the kernel likes it, and always
+    the same: pairs of ports are shared out.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             port: int = one.getsockname()[1]
-        if port not in _given:
+        if port not in _given and port // 2 % processes == own:
             _given.add(port)
             return port
 

@@ -222,25 +222,23 @@ def sshd(folder: Path, content: str) -> subprocess.CompletedProcess[str]:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     config.write_text(content, encoding="utf-8")
     place = "user=root,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
-    return run(program, "-T", "-h", key, "-f", config, "-C", place)
+    return run(*_with_its_folder(), program, "-T", "-h", key, "-f", config, "-C", place)
 
 
-@pytest.fixture
-def sshd_folder() -> Iterator[None]:
-    """What sshd's unit makes when it starts, where nobody has started it."""
-    folder = Path("/run/sshd")
-    absent = not folder.exists()
-    if absent and os.geteuid() != 0:
+def _with_its_folder() -> tuple[str, ...]:
+    """What gives a command the folder that sshd's unit makes when it starts, where nobody has started it.
+
+    It is the command's alone: tests that run at the same time would take each other's away.
+    """
+    if Path("/run/sshd").exists():
+        return ()
+    if os.geteuid() != 0:
         pytest.skip("needs /run/sshd: start sshd, or be root")
-    if absent:
-        folder.mkdir(mode=0o755)
-    yield
-    if absent:
-        folder.rmdir()
+    script = 'mount -t tmpfs -o mode=755 tmpfs /run && mkdir -m 755 /run/sshd && exec "$@"'
+    return ("unshare", "--mount", "sh", "-c", script, "sh")
 
 
 @pytest.mark.programs
-@pytest.mark.usefixtures("sshd_folder")
 def test_sshd_takes_its_settings_and_would_not_take_something_else(build: Build, tmp_path: Path) -> None:
     for node, content in texts(build, SSHD_DROP_IN).items():
         done = sshd(tmp_path, content)
