@@ -27,7 +27,7 @@ from kharden.apply.payload import payload
 from kharden.artifacts.store import cache_root
 from kharden.seal import load_or_create_identity
 from tests.e2e.sites import CHECKOUT, program
-from tests.e2e.states import differences, state
+from tests.e2e.states import differences, state, steady_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +96,12 @@ def _fresh(bench: Bench) -> None:
     bench.program("lab.down")
     bench.program("lab.up", "--yes")
     bench.program("render")  # nodes that were made anew have new host keys
+
+
+def _by_kharden(bench: Bench) -> Run:
+    """Apply, on fresh nodes."""
+    _fresh(bench)
+    return bench.run("apply", "--yes", "--json")
 
 
 def _by_script(bench: Bench) -> Run:
@@ -170,7 +176,7 @@ def _hash(bench: Bench, ssh: list[str], node: str) -> Run:
 
 def _again(bench: Bench) -> list[tuple[str, ...]]:
     """Runs of apply and plan with nothing to do, beside the ping."""
-    before = state(bench.program.node, bench.build.nodes)
+    before = steady_state(bench.program.node, bench.build.nodes)
     plans = [bench.run("plan", "--json") for _ in range(_TIMES)]
     applies = [bench.run("apply", "--yes", "--json") for _ in range(_TIMES)]
     pings = [_ping_and_hash(bench) for _ in range(_TIMES)]
@@ -196,14 +202,17 @@ def _large() -> list[tuple[str, ...]]:
 
 
 def _measured(bench: Bench) -> list[tuple[str, ...]]:
-    script = _by_script(bench)
-    _fresh(bench)
-    first = bench.run("apply", "--yes", "--json")
+    # Who comes first finds little of the artifacts in memory, so each comes twice, and the quicker run counts. The rest is
+    # measured on the cluster of the last.
+    firsts = [_by_kharden(bench)]
+    scripts = [_by_script(bench), _by_script(bench)]
+    firsts.append(_by_kharden(bench))
+    first, script = best(firsts), best(scripts)
     tasks = str(max(json.loads(first.output)["tasks"].values()))
-    times = f"bare script: {script.seconds:.1f} s, {first.seconds / script.seconds:.2f} times that"
+    times = f"bare script: {spread(scripts)}, {first.seconds / script.seconds:.2f} times that"
     return [
         ("", "kharden", "baseline", "controller's memory", "tasks on a node, at most"),
-        ("apply on fresh nodes", f"{first.seconds:.1f} s", times, f"{first.peak_mib} MiB", tasks),
+        ("apply on fresh nodes", spread(firsts), times, f"{first.peak_mib} MiB", tasks),
         *_again(bench),
     ]
 
@@ -216,13 +225,13 @@ def _verified(bench: Bench) -> tuple[str, ...]:
     nodes = bench.build.nodes
     marks = [int(bench.program.node(node, _LOGINS)) for node in nodes]
     runs = [bench.run("verify", "--json") for _ in range(2)]
-    logins = sum(int(bench.program.node(node, _LOGINS)) for node in nodes) - sum(marks) - len(nodes)
+    logins = sum(int(bench.program.node(node, _LOGINS)) for node in nodes) - sum(marks)
     checks = sum(len(control["observations"]) for control in json.loads(runs[-1].output)["controls"])
     told = f"{checks} observations, {logins / len(runs):.0f} ssh connections"
     return ("verify", spread(runs), told, f"{best(runs).peak_mib} MiB", "")
 
 
-# lab.shell itself doesn't log in over ssh.
+# lab.shell, which asks for it, doesn't log in over ssh.
 _LOGINS = "journalctl --unit=ssh.service --output=cat | grep -c Accepted"
 
 PARTS = (Part("small", _small), Part("large", _large))
