@@ -202,8 +202,8 @@ def _large() -> list[tuple[str, ...]]:
 
 
 def _measured(bench: Bench) -> list[tuple[str, ...]]:
-    # Who comes first finds little of the artifacts in memory, so each comes twice, and the quicker run counts. The rest is
-    # measured on the cluster of the last.
+    # Who comes first finds little of the artifacts in memory, so each comes twice, and the quicker run counts. The rest
+    # is measured on the cluster of the last.
     firsts = [_by_kharden(bench)]
     scripts = [_by_script(bench), _by_script(bench)]
     firsts.append(_by_kharden(bench))
