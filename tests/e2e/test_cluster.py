@@ -508,23 +508,26 @@ def test_what_differs_is_told_once(kharden: Run, node: Run) -> None:
     assert node("w1", f"sysctl --values {name}").stdout == "0\n"
 
 
-def newer_python() -> str | None:
-    """A Python 3.13 that runs: on PATH, or behind a shim of pyenv's."""
-    found = shutil.which("python3.13")
-    behind = Path(found).parents[1].glob("versions/3.13*/bin/python3.13") if found else ()
-    for candidate in (found, *map(str, behind)):
-        if candidate and not subprocess.run([candidate, "--version"], capture_output=True, check=False).returncode:
-            return candidate
+def other_python() -> str | None:
+    """The newest Python but the suite's own that can make environments: on PATH, or behind a shim of pyenv's."""
+    for minor in (minor for minor in (13, 12, 11) if minor != sys.version_info.minor):
+        name = f"python3.{minor}"
+        found = shutil.which(name)
+        behind = sorted(Path(found).parents[1].glob(f"versions/3.{minor}*/bin/{name}")) if found else ()
+        for candidate in filter(None, (found, *map(str, behind))):
+            asked = (candidate, "-c", "import ensurepip, ssl, venv")
+            if not subprocess.run(asked, capture_output=True, check=False).returncode:
+                return candidate
     return None
 
 
 @pytest.mark.usefixtures("bootstrapped")
-def test_a_newer_python_with_its_newer_ansible_sees_the_same_cluster(site: Path, tmp_path: Path) -> None:
-    newer = newer_python()
-    if newer is None or sys.version_info >= (3, 13):
-        pytest.skip(f"no python3.13 on this machine's PATH, or it runs the suite already ({sys.version.split()[0]})")
+def test_another_python_with_its_own_ansible_sees_the_same_cluster(site: Path, tmp_path: Path) -> None:
+    other = other_python()
+    if other is None:  # not a skip: no machine of CI owes the suite a second one
+        pytest.xfail(f"this machine has no Python but {sys.version.split()[0]}, with which all other tests ran")
     done = subprocess.run(
-        [install(tmp_path, newer), "plan", "--cluster", CLUSTER],
+        [install(tmp_path, other), "plan", "--cluster", CLUSTER],
         cwd=site,
         env=os.environ | {"KHARDEN_IDENTITY": f"{site}/identity/"},
         capture_output=True,
