@@ -56,6 +56,9 @@ def asking(*, yes: bool, reporter: Reporter) -> Callable[[Sequence[str]], bool]:
         if not sys.stdin.isatty():
             return False
         with reporter.paused():
-            return input("Go on? [y/N] ").strip().lower() in {"y", "yes"}
+            # Not by input() itself, which would ask on standard output: that may be a script's.
+            sys.stderr.write("Go on? [y/N] ")
+            sys.stderr.flush()
+            return input().strip().lower() in {"y", "yes"}
 
     return ask

@@ -352,3 +352,17 @@ def test_a_lab_may_have_another_family(site: Site) -> None:
 def silent() -> Reporter:
     """A reporter that nobody sees."""
     return Reporter(Console(file=io.StringIO()))
+
+
+def test_a_question_is_no_part_of_the_document(
+    site: Site, outcome: Given, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.add("a")
+    outcome(CHANGED)
+    terminal = io.StringIO("y\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    assert run(site, "apply", json=True) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["changed"] == 1
+    assert told.err.count("Go on? [y/N] ") == 1
