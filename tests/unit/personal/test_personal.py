@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -22,24 +23,32 @@ from tests.unit.render.stand_ins import GOLDEN, planned
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kharden.plan.model import ClusterPlan
+
 NOW = datetime(2027, 1, 31, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def plan() -> ClusterPlan:
+    """With keys that are quickly made."""
+    plan = planned(GOLDEN / "ha/cluster.yaml")
+    return replace(plan, pki=replace(plan.pki, algorithm="ECDSA-P256"))
+
+
+@pytest.fixture
+def secrets(plan: ClusterPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KHARDEN_IDENTITY", raising=False)
     identities, _ = load_or_create_identity({"HOME": str(tmp_path)}, create=STORES)
-    load_or_create(planned(GOLDEN / "ha/cluster.yaml"), tmp_path / "secrets", identities, NOW)
+    load_or_create(plan, tmp_path / "secrets", identities, NOW)
     (tmp_path / "secrets/leaves.age").unlink()
     (tmp_path / "secrets/data.age").unlink()  # neither is opened
     return tmp_path / "secrets"
 
 
 def test_it_holds_one_context_with_a_certificate_of_an_hour_for_a_group_that_rbac_knows(
-    secrets: Path, tmp_path: Path
+    plan: ClusterPlan, secrets: Path, tmp_path: Path
 ) -> None:
-    plan = planned(GOLDEN / "ha/cluster.yaml")
     path = tmp_path / "below/ha.kubeconfig"
     person = personal.Person("jane", (ADMINISTRATORS,), timedelta(minutes=30))
     given = personal.give(plan, secrets, person, path, NOW)
@@ -77,10 +86,10 @@ def test_parts_of_an_hour() -> None:
     assert personal.lifetime("0.25") == timedelta(minutes=15)
 
 
-def test_masters_are_never_made(secrets: Path, tmp_path: Path) -> None:
+def test_masters_are_never_made(plan: ClusterPlan, secrets: Path, tmp_path: Path) -> None:
     person = personal.Person("jane", ("system:masters",), timedelta(hours=1))
     with pytest.raises(InputError, match="reserved for Kubernetes itself"):
-        personal.give(planned(GOLDEN / "ha/cluster.yaml"), secrets, person, tmp_path / "x", NOW)
+        personal.give(plan, secrets, person, tmp_path / "x", NOW)
     assert not (tmp_path / "x").exists()
 
 
