@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -28,8 +27,7 @@ from .programs import found
 from .stand_ins import facts, rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from concurrent.futures import Future
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kharden.plan.model import ClusterPlan
@@ -198,27 +196,9 @@ def judges(version: str) -> Programs:
     return programs
 
 
-@pytest.fixture(scope="module")
-def verdicts(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Shape, Future[dict[str, str]]]]:
-    """Of every shape that was chosen; as many at once as there are processors."""
-    chosen = {item.callspec.params.get("shape") for item in request.session.items if hasattr(item, "callspec")}
-    folder = tmp_path_factory.mktemp("matrix")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {
-            shape: pool.submit(judged, shape, found(shape.version), folder / str(number))
-            for number, shape in enumerate(SHAPES)
-            if shape in chosen and found(shape.version).paths.keys() >= JUDGES
-        }
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_program_takes_what_is_rendered_for_it(
-    verdicts: dict[Shape, Future[dict[str, str]]], shape: Shape
-) -> None:
-    judges(shape.version)
-    for program, complaint in verdicts[shape].result().items():
+def test_every_program_takes_what_is_rendered_for_it(shape: Shape, tmp_path: Path) -> None:
+    for program, complaint in judged(shape, judges(shape.version), tmp_path / "it").items():
         assert not complaint, program
 
 
