@@ -65,7 +65,7 @@ def _pytest(context: Context, calls: Sequence[str], match: str, environment: dic
     for call in calls:
         command = f"{sys.executable} -m pytest {call}" + (f" -k '{match}'" if match else "")
         done = context.run(command, echo=True, env=environment, warn=True)
-        ends.append(done.exited if done else 0)
+        ends.append(0 if done is None else done.exited)  # a result is false where it failed
         if ends[-1] and not (match and ends[-1] == NONE_CHOSEN):
             raise Exit(code=ends[-1])
     if ends and 0 not in ends:
