@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,13 +72,15 @@ def holders(inodes: set[int], proc: Path = PROC) -> dict[int, Process]:
 
 
 def _sockets(folder: Path) -> set[int]:
-    result = set()
+    result: set[int] = set()
     try:
-        for descriptor in (folder / "fd").iterdir():
+        descriptors = list((folder / "fd").iterdir())
+    except OSError:  # it has ended, or isn't ours
+        return result
+    for descriptor in descriptors:
+        with suppress(OSError):  # a busy process closes one while it is looked at, and has its others still
             if match := _SOCKET.fullmatch(str(descriptor.readlink())):
                 result.add(int(match[1]))
-    except OSError:
-        pass  # it has ended, or isn't ours
     return result
 
 

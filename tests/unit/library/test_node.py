@@ -212,6 +212,17 @@ def test_who_listens_is_found_with_its_process() -> None:
     assert not [one for one in sockets.listeners() if one.inode == mine.inode]
 
 
+def test_who_closes_another_descriptor_meanwhile_still_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "71" / "fd"
+    folder.mkdir(parents=True)
+    for name in ("3", "4", "6", "7"):
+        (folder / name).touch()  # what is no link any more can't be read as one
+    (folder / "5").symlink_to("socket:[4711]")
+    me = process_of(os.getpid())
+    monkeypatch.setattr(sockets, "process", lambda pid, _proc: me if pid == 71 else None)
+    assert sockets.holders({4711}, tmp_path) == {4711: me}
+
+
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this kernel has no IPv6")
 def test_an_ipv6_listener_is_read_in_the_right_order_of_bytes() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
