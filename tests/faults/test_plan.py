@@ -219,3 +219,50 @@ def test_a_worker_that_fails_stops_as_many_as_were_said(kharden: Run, node: Node
     finally:
         node("w1", "systemctl unmask haproxy.service")
     assert "nothing to change" in kharden("plan").stdout
+
+
+# --- what is no longer listed
+
+ROUTES = "kharden-routes.service"
+NETWORK = "/etc/cni/net.d/10-kharden.conflist"
+# Unit, its file and its link, and what it set in the kernel; and the file that has no unit.
+LEFT = f"""
+systemctl show --property=LoadState,ActiveState {ROUTES}
+find /etc/systemd/system -name '{ROUTES}*' | sort
+ip route show proto 107
+ls /etc/cni/net.d
+"""
+NOTHING_LEFT = "LoadState=not-found\nActiveState=inactive\n"
+
+
+def test_what_kharden_placed_and_no_longer_lists_goes_with_the_unit_that_ran(
+    kharden: Run, node: Node, spec: Spec
+) -> None:
+    before = {name: node(name, LEFT) for name in NODES}
+    for shown in before.values():
+        assert shown.startswith("LoadState=loaded\nActiveState=active\n/etc/systemd/system/kharden-routes.service\n")
+        assert "/etc/systemd/system/multi-user.target.wants/kharden-routes.service\n" in shown
+        assert " via 10.82.0." in shown
+    node("w1", f"touch {NETWORK}.somebodys")
+    first = spec.first
+    try:
+        spec.first = first.replace("    podCIDRs: ", "    plugin: none\n    podCIDRs: ")
+        assert spec.first != first
+        spec.set()
+        kharden("render")
+        planned = kharden("plan", status=2).stdout
+        for told_so in (f"remove {NETWORK}", f"remove /etc/systemd/system/{ROUTES}", f"stop {ROUTES}"):
+            assert planned.count(told_so) == 2, planned
+        assert node("cp1", LEFT) == before["cp1"]
+        kharden("apply", "--yes")
+        assert node("cp1", LEFT) == NOTHING_LEFT
+        assert node("w1", LEFT) == f"{NOTHING_LEFT}10-kharden.conflist.somebodys\n"
+        assert "nothing to change" in kharden("plan").stdout
+        assert "nothing to change" in kharden("apply", "--yes").stdout
+    finally:
+        node("w1", f"rm {NETWORK}.somebodys")
+        spec.first = first
+        spec.set()
+    kharden("render")
+    kharden("apply", "--yes")
+    assert {name: node(name, LEFT) for name in NODES} == before
