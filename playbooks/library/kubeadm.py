@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the same files, where mypy finds them
         quorum,
         restarts,
         static_pods,
+        units,
         uploads,
     )
     from playbooks.module_utils.kharden.errors import NodeError
@@ -32,6 +33,7 @@ else:
         quorum,
         restarts,
         static_pods,
+        units,
         uploads,
     )
     from ansible.module_utils.kharden.errors import NodeError
@@ -110,6 +112,11 @@ options:
     description: Whose majority a restart must not take, C(node) and C(peers) as of M(quorum). It is waited until etcd
       and another API server can do without this node's; where that doesn't come, nothing is changed.
     type: dict
+  kubelet:
+    description: The unit that starts what manifests name. It is started where it is down before one changes; with an
+      empty name nothing is.
+    type: str
+    default: kubelet.service
   pending:
     description: Where the list of what still has to restart lies.
     type: path
@@ -188,10 +195,12 @@ ARGUMENTS = {
     "quorum": {"type": "dict"},
     "kubectl": {"type": "path", "default": "/usr/local/bin/kubectl"},
     "kubeconfig": {"type": "path", "default": "/etc/kubernetes/admin.conf"},
+    "kubelet": {"type": "str", "default": KUBELET},
     "pending": {"type": "path", "default": restarts.PENDING},
     "timeout": {"type": "int", "default": 180},
 }
 _MODE = 0o600
+_STEADY = 2.0  # seconds that a kubelet must stay up
 
 
 class Comparison:
@@ -280,6 +289,8 @@ class Comparison:
         if self.quorum and present is not None:
             self.quorum.before_restart(name)
         item = f"{restarts.STATIC_POD}{name}"
+        if unit := self.params["kubelet"]:
+            self._run(unit)
         before = static_pods.running(name)
         # Where this run is cut off the next one can't tell by the file whether the old process is still there.
         waited = item in restarts.pending(self.params["pending"])
@@ -302,6 +313,15 @@ class Comparison:
         start = {"before": max((one.start for one in before), default=0), "after": max(one.start for one in after)}
         self.restarted.append({"name": item, **start})
         restarts.strike(self.params["pending"], [item])
+
+    def _run(self, unit: str) -> None:
+        """Start it where it is down."""
+        state = units.show([unit])[unit]
+        if not state.runs:
+            if state.active == "failed":  # it doesn't start otherwise where it has failed too often
+                units.systemctl("reset-failed", unit, timeout=self.params["timeout"])
+            units.systemctl("start", unit, timeout=self.params["timeout"])
+            units.settle([unit], _STEADY, self.params["timeout"])
 
     def _put_back(self, name: str, path: str, present: bytes | None) -> str:
         """Restore the old manifest, and tell whether what it describes runs again."""

@@ -122,6 +122,7 @@ def test_rules_that_shut_everybody_out_are_taken_back_within_a_minute(kharden: R
 DOWN = """
 systemctl stop kubelet
 echo broken > /var/lib/kubelet/config.yaml
+sed --in-place s/--profiling=false/--profiling=true/ /etc/kubernetes/manifests/kube-scheduler.yaml
 pkill --exact kube-scheduler
 while pgrep --exact kube-scheduler > /dev/null; do sleep 0.1; done
 """
@@ -131,6 +132,7 @@ def test_a_kubelet_that_is_down_with_its_pods_is_brought_back(kharden: Run, node
     node("cp1", DOWN)
     said = kharden("apply", "--yes").stdout
     assert "cp1: Settings of the kubelet: changed" in said
+    assert "cp1: Static pods of the control plane: changed" in said
     assert node("cp1", "pgrep --exact kube-scheduler") != ""  # nobody waited but apply
     assert "nothing to change" in kharden("plan").stdout
 

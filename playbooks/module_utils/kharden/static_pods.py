@@ -136,9 +136,8 @@ def await_new(
         if new and answered and (probe or time.monotonic() - since >= _STEADY):
             return now, round(time.monotonic() - (silent or since), 1)
         if time.monotonic() >= deadline:
-            state = (
-                "runs but doesn't answer its probe" if new and probe else "doesn't stay up" if new else "isn't there"
-            )
+            absent = "is the old one" if now & before else "isn't there"
+            state = "runs but doesn't answer its probe" if new and probe else "doesn't stay up" if new else absent
             raise NodeError(
                 f"static pod {name}: {timeout:.0f} s on, its process {state}: "
                 f"look at journalctl -u kubelet and crictl logs"

@@ -250,6 +250,7 @@ def kubeadm(node: Node, phase: str, *, check: bool = False, diff: bool = False, 
         "scratch": str(scratch),
         "pending": str(node.pending),
         "timeout": 0,
+        "kubelet": "",
     }
     result = run_module("kubeadm", arguments | values, check=check, diff=diff)
     assert list(scratch.iterdir()) == []
