@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+_REST = 20  # times what a look took: to look is not to slow down what is measured
 _PAUSE = 0.1  # seconds between two looks at memory
 _MIB = 1 << 20
 
@@ -75,8 +76,11 @@ class _Peak:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._done.wait(_PAUSE):
+        pause = _PAUSE
+        while not self._done.wait(pause):
+            begun = time.thread_time()
             self.most = max(self.most, memory(self.pid))
+            pause = max(_PAUSE, _REST * (time.thread_time() - begun))
 
 
 def memory(root: int) -> int:

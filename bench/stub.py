@@ -143,7 +143,7 @@ def kubectl(arguments: list[str]) -> None:
         return
     items = json.load(sys.stdin)["items"] if "--filename=-" in arguments else []
     items = [as_it_is(item) for item in items]
-    if any(argument.startswith("nodes,") for argument in arguments):
+    if any(argument.startswith(("nodes,", "daemonsets,")) for argument in arguments):
         items = [node(name) for name in NODES.split()]
         items += [workload("DaemonSet", "kube-proxy"), workload("Deployment", "coredns")]
     print(json.dumps({"kind": "List", "items": items}))

@@ -10,10 +10,26 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
-    from playbooks.module_utils.kharden import changes, files, payload, placing, record, restarts, survey
+    from playbooks.module_utils.kharden import (
+        changes,
+        files,
+        payload,
+        placing,
+        record,
+        restarts,
+        survey,
+    )
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import changes, files, payload, placing, record, restarts, survey
+    from ansible.module_utils.kharden import (
+        changes,
+        files,
+        payload,
+        placing,
+        record,
+        restarts,
+        survey,
+    )
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -61,6 +77,13 @@ options:
       - Faster, but root on the node can set times; so without it every file is hashed.
     type: bool
     default: false
+  hold:
+    description:
+      - Files that are left for a later run. What decides who gets in comes right before it is loaded with a way back;
+        until then a boot brings what somebody got in with.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Reports exactly what a run would change, and writes nothing at all. Nothing needs to be staged for it.
@@ -98,6 +121,11 @@ restarts:
   returned: always
   type: list
   elements: str
+held:
+  description: Paths that differ and wait for a later run, because of O(hold). None in check mode.
+  returned: always
+  type: list
+  elements: str
 left:
   description: Paths that are no longer listed but were changed by somebody else, and so stay.
   returned: always
@@ -126,15 +154,16 @@ ARGUMENTS = {
     "pending": {"type": "path", "default": restarts.PENDING},
     "staging": {"type": "path", "default": "/var/lib/kharden/staged"},
     "trust_times": {"type": "bool", "default": False},
+    "hold": {"type": "list", "elements": "str", "default": []},
 }
 LEFT = "{}: is no longer listed, but was changed since kharden placed it: look at it, then remove it"
 
 
-def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list[str]]:
+def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list[str], list[str]]:
     """Compare, and unless it is a `plan`, change.
 
     Returns:
-        What was (or would be) done, and what has to restart.
+        What was (or would be) done, what has to restart, and what was held back.
 
     Raises:
         NodeError: something is in the way; unless a step failed half-way, nothing was changed.
@@ -150,11 +179,14 @@ def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list
         raise NodeError(
             f"nothing was changed: {found.problems[0]}{more}", problems=found.problems, missing=found.missing
         )
+    waiting = [] if plan else [step.change.path for step in found.steps if step.change.path in params["hold"]]
+    found.steps = [step for step in found.steps if step.change.path not in waiting]
+    entries = tuple(entry for entry in entries if entry.path not in waiting)
     coming = sorted(_coming(entries, known.union(*(step.change.restarts for step in found.steps))))
     if not plan:
         _carry_out(entries, found, before, coming, params)
         restarts.strike(params["pending"], known.difference(coming))
-    return found, coming
+    return found, coming, waiting
 
 
 def _coming(entries: tuple[payload.Entry, ...], listed: frozenset[str]) -> frozenset[str]:
@@ -191,6 +223,8 @@ def _carry_out(
 ) -> None:
     made = [step.change.path for step in found.steps if step.change.action == "create"]
     after = record.expected(entries, before, made)
+    # What waits is remembered as it was.
+    after |= {path: before[path] for path in params["hold"] if path in before and path not in after}
     placing.sweep({*before, *after})
 
     def before_first() -> None:
@@ -225,10 +259,10 @@ def main() -> None:
     lock = nullcontext() if plan else files.exclusively(posixpath.dirname(module.params["record"]))
     try:
         with lock:
-            found, coming = converge(module.params, plan=plan)
+            found, coming, held = converge(module.params, plan=plan)
     except NodeError as error:
         module.fail_json(msg=error.message, **error.details)
-    module.exit_json(**as_result(found, coming, with_diff=module._diff))  # noqa: SLF001 - Ansible's own name for --diff
+    module.exit_json(**as_result(found, coming, with_diff=module._diff), held=held)  # noqa: SLF001 - Ansible's own name for --diff
 
 
 if __name__ == "__main__":

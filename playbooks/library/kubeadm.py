@@ -289,13 +289,13 @@ class Comparison:
         if self.quorum and present is not None:
             self.quorum.before_restart(name)
         item = f"{restarts.STATIC_POD}{name}"
-        if unit := self.params["kubelet"]:
-            self._run(unit)
         before = static_pods.running(name)
         # Where this run is cut off the next one can't tell by the file whether the old process is still there.
         waited = item in restarts.pending(self.params["pending"])
         restarts.add(self.params["pending"], [item])
         _write(path, wanted)
+        if unit := self.params["kubelet"]:
+            self._run(unit, forget=not before)
         try:
             after, away = static_pods.await_new(
                 name, before, static_pods.probe_of(wanted.decode()), self.params["timeout"]
@@ -314,13 +314,17 @@ class Comparison:
         self.restarted.append({"name": item, **start})
         restarts.strike(self.params["pending"], [item])
 
-    def _run(self, unit: str) -> None:
-        """Start it where it is down."""
+    def _run(self, unit: str, *, forget: bool) -> None:
+        """Start the kubelet where it is down; with `forget` it begins anew, and knows no other manifest.
+
+        It starts a static pod when it has done with the one of the same name before, and never has while the API is
+        away: an API server whose manifest changes before the kubelet has started it would wait for itself.
+        """
         state = units.show([unit])[unit]
-        if not state.runs:
+        if not state.runs or forget:
             if state.active == "failed":  # it doesn't start otherwise where it has failed too often
                 units.systemctl("reset-failed", unit, timeout=self.params["timeout"])
-            units.systemctl("start", unit, timeout=self.params["timeout"])
+            units.systemctl("restart", unit, timeout=self.params["timeout"])
             units.settle([unit], _STEADY, self.params["timeout"])
 
     def _put_back(self, name: str, path: str, present: bytes | None) -> str:

@@ -32,7 +32,7 @@ ANSWERS = {
     "look": "member=member, dns=member and host == 'cp1', pending=pending, busy=busy, cluster_busy='', notes=[]",
     "images": "missing=[], archives=[]",
     "staged": "missing=[], held=[]",
-    "converge": "changes=[], restarts=pending, left=[], missing=[]",
+    "converge": "changes=[], restarts=pending, left=[], missing=[], held=[]",
     "services": "actions=[], restarted=[], restarting=asked, unconfirmed=way_in == 'unknown' and not check",
     "kubeadm": "changes=[], restarted=[], restarting=[], restarts=[], initialised=True",
     "objects": "changes=[], notes=[]",
@@ -48,7 +48,7 @@ def done(**values):
     print(json.dumps(values))
     sys.exit("failed" in values)
 names = "expectations wanted state files payload units restarts kernel quorum config phase content patches node peers"
-names += " clean images kubeadm cluster way_in stored members control_plane service_proxy workloads"
+names += " clean images kubeadm cluster way_in stored members control_plane service_proxy workloads hold"
 with open(sys.argv[1]) as file:
     given = json.load(file)
 unknown = [name for name in given if not name.startswith("_ansible_") and name not in names.split()]

@@ -11,6 +11,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
+
+from playbooks.module_utils.kharden import firewall, way_back
 
 from .conftest import LIBRARY, MODULE_UTILS, USER, run_module, snapshot
 
@@ -63,6 +66,33 @@ def test_check_mode_writes_nothing_and_says_what_the_run_then_does(node: Node) -
     assert [plan.values[key] for key in ("changes", "restarts")] == [
         done.values[key] for key in ("changes", "restarts")
     ]
+
+
+def test_what_decides_who_gets_in_waits_for_its_turn(node: Node) -> None:
+    rules, other = node.file("/rules", "old", restarts=["ssh.service"]), node.file("/other", "old")
+    assert node.converge(rules, other).status == 0
+    node.pending.unlink()  # as services does that has restarted it
+    rules, other = node.file("/rules", "new", restarts=["ssh.service"]), node.file("/other", "new")
+    hold = [rules["path"]]
+    seen = node.converge(rules, other, check=True, hold=hold)
+    assert set(seen.actions) == {rules["path"], other["path"]}
+    assert seen.values["held"] == []
+    held = node.converge(rules, other, hold=hold)
+    assert held.actions == {other["path"]: "update"}
+    assert (held.values["held"], held.values["restarts"]) == (hold, [])
+    assert node.path("/rules").read_text() == "old"
+    placed = node.converge(rules, other)
+    assert placed.actions == {rules["path"]: "update"}
+    assert (placed.values["held"], placed.values["restarts"]) == ([], ["ssh.service"])
+    node.path("/rules").write_text("by hand")
+    assert node.converge(rules, other, hold=hold).values["held"] == hold
+    # It is known as what was placed last: nobody else's file is removed.
+    assert node.converge(other).values["left"] == hold
+
+
+def test_what_waits_are_the_files_with_a_way_back() -> None:
+    text = (LIBRARY.parent / "phases/group_vars/all.yml").read_text(encoding="utf-8")
+    assert set(yaml.safe_load(text)["kharden_way_in"]) == {firewall.RULES, way_back.SETTINGS}
 
 
 def _drift_content(path: Path) -> None:

@@ -77,7 +77,7 @@ def unit(node: Node, text: str = "[Unit]\n") -> dict[str, Any]:
 
 def placed(node: Node, *entries: dict[str, Any], plan: bool = False) -> list[str]:
     node.state.mkdir(exist_ok=True)
-    return converge.converge({"trust_times": False, **node.arguments(*entries)}, plan=plan)[1]
+    return converge.converge({"trust_times": False, "hold": [], **node.arguments(*entries)}, plan=plan)[1]
 
 
 def served(node: Node, asked: list[str], *, plan: bool = False) -> list[str]:
