@@ -17,8 +17,22 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lab, pytest.mark.programs]
 
 KUBECTL = "kubectl --kubeconfig=/etc/kubernetes/admin.conf"
-# A controller whose clock is two minutes ahead: each Python that is started there reads this first.
-AHEAD = "import time\nnow = time.time\ntime.time = lambda: now() + 120\n"
+# A controller whose clock is two minutes ahead: each Python that is started there reads this first, and Ansible's
+# tells nodes the time.
+AHEAD = """
+import datetime
+import sys
+
+
+class Ahead(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) + datetime.timedelta(seconds=120)
+
+
+if any("ansible-playbook" in part for part in sys.orig_argv):
+    datetime.datetime = Ahead
+"""
 # What a repair would put right at once: where it is still there, nothing was changed.
 SPOIL = "chmod 0640 {0}; stat --format=%a {0}"
 SPOILT = {"cp1": "/etc/kubernetes/admin.conf", "w1": "/etc/containerd/config.toml"}
