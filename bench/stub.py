@@ -24,6 +24,8 @@ TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 SETTINGS = {"config.yaml": "kind: KubeletConfiguration\n", "kubeadm-flags.env": 'KUBELET_KUBEADM_ARGS=""\n'}
 # What kubeadm keeps in the cluster: phase → the ConfigMap's name.
 UPLOADS = {"upload-config": "kubeadm-config", "addon": "kube-proxy"}
+# What a manifest says; that of the API server also says where etcd is.
+SAYS = {name: f"# {name}\n" for name in PODS} | {"kube-apiserver": "# --etcd-servers=https://127.0.0.1:2379\n"}
 UPLOADED = "kind: Stub\n"
 UPLOAD = """\
 [dryrun] Attached object:
@@ -99,14 +101,14 @@ def kubeadm(arguments: list[str]) -> None:
         print(UPLOAD.format(text=UPLOADED, name=UPLOADS[arguments[2]]))
     elif "--dry-run" in arguments:
         names = {"etcd": PODS[:1], "control-plane": PODS[1:]}.get(arguments[2], ())
-        files = SETTINGS if arguments[2] == "kubelet-start" else {f"{name}.yaml": f"# {name}\n" for name in names}
+        files = SETTINGS if arguments[2] == "kubelet-start" else {f"{name}.yaml": SAYS[name] for name in names}
         for name, text in files.items():
             put(Path(os.environ["KUBEADM_INIT_DRYRUN_DIR"]) / name, text)
     elif arguments[0] == "join" or (arguments[0] == "init" and arguments[1] != "phase"):
         made = {KUBELET / name: text for name, text in SETTINGS.items()}
         made |= {KUBERNETES / "kubelet.conf": "", KUBELET / "pki" / "kubelet-server-current.pem": ""}
         if arguments[0] == "init":
-            made |= {KUBERNETES / "manifests" / f"{name}.yaml": f"# {name}\n" for name in PODS}
+            made |= {KUBERNETES / "manifests" / f"{name}.yaml": SAYS[name] for name in PODS}
             made[Path("/var/lib/etcd/member/snap/db")] = "stub"
         for path, text in made.items():
             put(path, text)
