@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playbooks.module_utils.kharden import etcd, quorum
+    from playbooks.module_utils.kharden import etcd, processes, quorum
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import etcd, quorum
+    from ansible.module_utils.kharden import etcd, processes, quorum
     from ansible.module_utils.kharden.errors import NodeError
 
 
@@ -151,7 +151,24 @@ def test_machines_of_etcd_and_control_planes_are_told_apart() -> None:
     assert "move /var/lib/etcd/member away on this machine" in unknown
 
 
-def test_a_control_plane_whose_etcd_is_elsewhere_asks_nothing_of_it() -> None:
+def machine_with(monkeypatch: pytest.MonkeyPatch, *running: processes.Process) -> None:
+    """What runs on the node: on this machine other tests have programs of their own meanwhile."""
+    monkeypatch.setattr(f"{quorum.__name__}.processes.processes", lambda: iter(running))
+
+
+@pytest.mark.parametrize(("in_pod", "waits"), [(False, True), (True, False)])
+def test_nobody_joins_while_a_join_of_before_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+    in_pod: bool,  # noqa: FBT001  # a parameter of pytest's
+    waits: bool,  # noqa: FBT001
+) -> None:
+    machine_with(monkeypatch, processes.Process(4711, 1, frozenset({"kubeadm"}), in_pod, on_node_network=True))
+    refused = refusal(quorum.Quorum("cp1", (quorum.Peer("cp1", api="https://127.0.0.1:1"),), 0).before_join, NOTHING)
+    assert ("kubeadm of an earlier run still works here (process 4711)" in refused) is waits
+
+
+def test_a_control_plane_whose_etcd_is_elsewhere_asks_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine_with(monkeypatch)
     here, there = (quorum.Peer(f"cp{number}", api="https://127.0.0.1:1") for number in (1, 2))
     gate = quorum.Quorum("cp1", (here,), 0)
     assert "none of the other API servers is ready" in refusal(gate.before_join, NOTHING)
@@ -335,12 +352,12 @@ def test_a_learner_is_seen_as_one(members: Members) -> None:
 
 
 def test_the_module_says_what_is_in_the_way_and_changes_nothing(tmp_path: Path) -> None:
-    peers = [{"name": name, "peer": "https://127.0.0.1:1", "client": "https://127.0.0.1:1", "api": "https://127.0.0.1:1"}
-             for name in ("cp1", "cp2")]  # fmt: skip
+    nobody = "https://127.0.0.1:1"
+    peers = [{"name": name, "peer": nobody, "client": nobody} for name in ("etcd1", "etcd2")]
     places = {"data": str(tmp_path), "kubernetes": str(tmp_path), "timeout": 0}
-    done = run_module("quorum", {"node": "cp2", "peers": peers, **places})
+    done = run_module("quorum", {"node": "etcd2", "peers": peers, **places})
     assert done.status == 1
-    assert "none of the other API servers is ready (cp1)" in done.values["msg"]
+    assert "etcd" in done.values["msg"]  # no member answers, or there is no etcdctl to ask one with
     assert list(tmp_path.iterdir()) == []
 
 
