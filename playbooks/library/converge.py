@@ -10,26 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
-    from playbooks.module_utils.kharden import (
-        changes,
-        files,
-        payload,
-        placing,
-        record,
-        restarts,
-        survey,
-    )
+    from playbooks.module_utils.kharden import changes, files, payload, placing, record, restarts, survey
     from playbooks.module_utils.kharden.errors import NodeError
 else:
-    from ansible.module_utils.kharden import (
-        changes,
-        files,
-        payload,
-        placing,
-        record,
-        restarts,
-        survey,
-    )
+    from ansible.module_utils.kharden import changes, files, payload, placing, record, restarts, survey
     from ansible.module_utils.kharden.errors import NodeError
 
 DOCUMENTATION = r"""
@@ -159,11 +143,11 @@ ARGUMENTS = {
 LEFT = "{}: is no longer listed, but was changed since kharden placed it: look at it, then remove it"
 
 
-def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list[str], list[str]]:
+def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list[str]]:
     """Compare, and unless it is a `plan`, change.
 
     Returns:
-        What was (or would be) done, what has to restart, and what was held back.
+        What was (or would be) done, and what has to restart.
 
     Raises:
         NodeError: something is in the way; unless a step failed half-way, nothing was changed.
@@ -179,14 +163,14 @@ def converge(params: dict[str, Any], *, plan: bool) -> tuple[survey.Survey, list
         raise NodeError(
             f"nothing was changed: {found.problems[0]}{more}", problems=found.problems, missing=found.missing
         )
-    waiting = [] if plan else [step.change.path for step in found.steps if step.change.path in params["hold"]]
-    found.steps = [step for step in found.steps if step.change.path not in waiting]
-    entries = tuple(entry for entry in entries if entry.path not in waiting)
+    if not plan:
+        found.hold(params["hold"])
+        entries = tuple(entry for entry in entries if entry.path not in found.held)
     coming = sorted(_coming(entries, known.union(*(step.change.restarts for step in found.steps))))
     if not plan:
         _carry_out(entries, found, before, coming, params)
         restarts.strike(params["pending"], known.difference(coming))
-    return found, coming, waiting
+    return found, coming
 
 
 def _coming(entries: tuple[payload.Entry, ...], listed: frozenset[str]) -> frozenset[str]:
@@ -224,7 +208,7 @@ def _carry_out(
     made = [step.change.path for step in found.steps if step.change.action == "create"]
     after = record.expected(entries, before, made)
     # What waits is remembered as it was.
-    after |= {path: before[path] for path in params["hold"] if path in before and path not in after}
+    after |= {path: before[path] for path in found.held if path in before}
     placing.sweep({*before, *after})
 
     def before_first() -> None:
@@ -243,6 +227,7 @@ def as_result(found: survey.Survey, coming: list[str], *, with_diff: bool) -> di
         "changed": bool(listed),
         "changes": [change.as_result() for change in listed],
         "restarts": coming,
+        "held": found.held,
         "left": found.left,
         "notes": [LEFT.format(path) for path in found.left],
         "missing": found.missing,
@@ -259,10 +244,10 @@ def main() -> None:
     lock = nullcontext() if plan else files.exclusively(posixpath.dirname(module.params["record"]))
     try:
         with lock:
-            found, coming, held = converge(module.params, plan=plan)
+            found, coming = converge(module.params, plan=plan)
     except NodeError as error:
         module.fail_json(msg=error.message, **error.details)
-    module.exit_json(**as_result(found, coming, with_diff=module._diff), held=held)  # noqa: SLF001 - Ansible's own name for --diff
+    module.exit_json(**as_result(found, coming, with_diff=module._diff))  # noqa: SLF001 - Ansible's own name for --diff
 
 
 if __name__ == "__main__":

@@ -113,8 +113,8 @@ options:
       and another API server can do without this node's; where that doesn't come, nothing is changed.
     type: dict
   kubelet:
-    description: The unit that starts what manifests name. It is started where it is down before one changes; with an
-      empty name nothing is.
+    description: The unit that starts what manifests name. Where one changes it is started if it is down, and begins
+      anew if it hasn't started the old one yet; with an empty name nothing is.
     type: str
     default: kubelet.service
   pending:
@@ -295,7 +295,7 @@ class Comparison:
         restarts.add(self.params["pending"], [item])
         _write(path, wanted)
         if unit := self.params["kubelet"]:
-            self._run(unit, forget=not before)
+            self._have_started(unit, anew=not before)
         try:
             after, away = static_pods.await_new(
                 name, before, static_pods.probe_of(wanted.decode()), self.params["timeout"]
@@ -314,17 +314,15 @@ class Comparison:
         self.restarted.append({"name": item, **start})
         restarts.strike(self.params["pending"], [item])
 
-    def _run(self, unit: str, *, forget: bool) -> None:
-        """Start the kubelet where it is down; with `forget` it begins anew, and knows no other manifest.
+    def _have_started(self, unit: str, *, anew: bool) -> None:
+        """Start the kubelet where it is down; `anew` also where it runs, so that it knows no other manifest.
 
         It starts a static pod when it has done with the one of the same name before, and never has while the API is
         away: an API server whose manifest changes before the kubelet has started it would wait for itself.
         """
         state = units.show([unit])[unit]
-        if not state.runs or forget:
-            if state.active == "failed":  # it doesn't start otherwise where it has failed too often
-                units.systemctl("reset-failed", unit, timeout=self.params["timeout"])
-            units.systemctl("restart", unit, timeout=self.params["timeout"])
+        if anew or not state.runs:
+            units.begin("restart", state, self.params["timeout"])
             units.settle([unit], _STEADY, self.params["timeout"])
 
     def _put_back(self, name: str, path: str, present: bytes | None) -> str:

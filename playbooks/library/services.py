@@ -373,11 +373,9 @@ class Services:
         if verb == "restart":
             self._restarts(unit.name)
         if self._do(verb, unit.name):
-            if unit.active == "failed":  # a unit that has failed too often doesn't start otherwise
-                units.systemctl("reset-failed", unit.name, timeout=self.timeout)
             if self.quorum and unit.name == etcd.UNIT and verb == "restart":
                 self.quorum.before_restart(quorum.ETCD)
-            units.systemctl(verb, unit.name, timeout=self.timeout)
+            units.begin(verb, unit, self.timeout)
         return True
 
     def _note(self, acted: list[str], before: dict[str, units.Unit], after: dict[str, units.Unit]) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.render.obstacles import webhook_without_backend
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,23 +21,6 @@ TOKENS = f"{KUBECTL} -n kube-system get secrets --field-selector=type=bootstrap.
 STATIC = """
 for name in etcd kube-apiserver kube-controller-manager kube-scheduler; do pgrep --full "^$name "; done
 """
-# Somebody's check of every pod, whose backend is gone: whatever makes a pod is refused.
-WEBHOOK = {
-    "apiVersion": "admissionregistration.k8s.io/v1",
-    "kind": "ValidatingWebhookConfiguration",
-    "metadata": {"name": "gone"},
-    "webhooks": [
-        {
-            "name": "gone.example.org",
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "None",
-            "failurePolicy": "Fail",
-            "timeoutSeconds": 2,
-            "clientConfig": {"service": {"name": "gone", "namespace": "default"}},
-            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}],
-        }
-    ],
-}
 # What a join leaves that was cut off before its end: the cluster's CA, the kubelet's settings, and a file with a token
 # that is long expired.
 HALF_JOINED = """
@@ -61,7 +46,7 @@ done
 
 @pytest.fixture
 def webhook(node: Node) -> Iterator[None]:
-    node("cp1", f"{KUBECTL} create --filename=- <<'END'\n{json.dumps(WEBHOOK)}\nEND")
+    node("cp1", f"{KUBECTL} create --filename=- <<'END'\n{json.dumps(webhook_without_backend(2))}\nEND")
     yield
     node("cp1", f"{KUBECTL} delete validatingwebhookconfiguration gone")
 

@@ -41,6 +41,12 @@ class Survey:
     problems: list[str] = field(default_factory=list)
     missing: list[dict[str, str]] = field(default_factory=list)  # path and sha256 of content that isn't here
     left: list[str] = field(default_factory=list)  # no longer listed, but changed by somebody else: not ours to remove
+    held: list[str] = field(default_factory=list)  # differ, and wait for a later run
+
+    def hold(self, paths: Sequence[str]) -> None:
+        """Put off what concerns `paths`."""
+        self.held = [step.change.path for step in self.steps if step.change.path in paths]
+        self.steps = [step for step in self.steps if step.change.path not in self.held]
 
 
 @dataclass(frozen=True, slots=True)

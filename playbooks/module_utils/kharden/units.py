@@ -118,6 +118,13 @@ def systemctl(verb: str, *names: str, timeout: float) -> None:
         raise NodeError(f"systemctl {verb} {' '.join(names)}: {' '.join(said.split())[:300]}")
 
 
+def begin(verb: str, unit: Unit, timeout: float) -> None:
+    """Have a unit `start` or `restart`, also one that has failed so often that systemd has given it up."""
+    if unit.active == "failed":
+        systemctl("reset-failed", unit.name, timeout=timeout)
+    systemctl(verb, unit.name, timeout=timeout)
+
+
 def stop(unit: Unit, timeout: float) -> None:
     """Stop a unit, also one whose file has gone, and let systemd forget whether it had failed before.
 

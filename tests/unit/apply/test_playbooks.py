@@ -294,6 +294,22 @@ def test_a_changed_way_in_is_confirmed_before_many_others_are_changed(
     assert not order
 
 
+def test_a_way_in_that_lets_nobody_in_is_taken_back_and_that_is_what_is_said_first(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = nodes.root / "bin"
+    path.mkdir()
+    (path / "ssh").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(path), prepend=os.pathsep)
+    with pytest.raises(RemoteError, match=r"^\w+: Say that it was taken back: with the new firewall or sshd settings"):
+        nodes.run(check=False, tags="host", limit="w1")
+    assert [task for node, task in nodes.tasks if node == "w1"][-3:] == [
+        "Log in anew",
+        "Take back what was changed",
+        "Say that it was taken back",
+    ]
+
+
 def test_what_is_in_use_restarts_one_by_one_where_others_depend_on_it_and_then_on_one_worker(nodes: Nodes) -> None:
     more = ("w3", "w4")
     nodes.roles |= dict.fromkeys(more, "worker")

@@ -90,6 +90,14 @@ def test_what_decides_who_gets_in_waits_for_its_turn(node: Node) -> None:
     assert node.converge(other).values["left"] == hold
 
 
+def test_what_is_gone_and_no_longer_listed_is_not_waited_for(node: Node) -> None:
+    rules, other = node.file("/rules", "text"), node.file("/other", "text")
+    assert node.converge(rules, other).status == 0
+    node.path("/rules").unlink()
+    assert node.converge(other, hold=[rules["path"]]).values["held"] == []
+    assert set(json.loads(node.record.read_text())["placed"]) == {other["path"]}
+
+
 def test_what_waits_are_the_files_with_a_way_back() -> None:
     text = (LIBRARY.parent / "phases/group_vars/all.yml").read_text(encoding="utf-8")
     assert set(yaml.safe_load(text)["kharden_way_in"]) == {firewall.RULES, way_back.SETTINGS}

@@ -176,6 +176,15 @@ class ControlPlane:
             finally:
                 program.kill()
 
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Its etcd and its API server, ready, for as long as the block lasts."""
+        with self.run(self.etcd(), "etcd") as etcd:
+            etcd.wait_for_words("ready to serve client requests")
+            with self.run(self.api_server(), "kube-apiserver") as server:
+                server.wait_for(lambda: self.get("/readyz")[0] == 200)
+                yield
+
     def etcd(self) -> list[str]:
         client, peer = f"https://127.0.0.1:{self.etcd_port}", f"https://127.0.0.1:{free_port()}"
         member = next(flag.partition("=")[2] for flag in self.argv("etcd") if flag.startswith("--name="))

@@ -84,11 +84,8 @@ class Cluster:
 def cluster(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("objects")
     own = placed(planned(GOLDEN / "lab" / "cluster.yaml"), programs, folder)
-    with own.run(own.etcd(), "etcd") as etcd:
-        etcd.wait_for_words("ready to serve client requests")
-        with own.run(own.api_server(), "kube-apiserver") as process:
-            process.wait_for(lambda: own.get("/readyz")[0] == 200)
-            yield Cluster(folder, (programs["kubectl"], str(folder / "kubeconfig")))
+    with own.serving():
+        yield Cluster(folder, (programs["kubectl"], str(folder / "kubeconfig")))
 
 
 @pytest.fixture
@@ -114,14 +111,11 @@ def test_an_empty_cluster_is_compared_without_a_write(programs: Programs, tmp_pa
     own = placed(planned(GOLDEN / "lab" / "cluster.yaml"), programs, tmp_path)
     manifests = cluster_manifests(planned(GOLDEN / "ha" / "cluster.yaml"))
     found = [document for manifest in manifests for document in yaml.safe_load_all(manifest.content)]
-    with own.run(own.etcd(), "etcd") as etcd:
-        etcd.wait_for_words("ready to serve client requests")
-        with own.run(own.api_server(), "kube-apiserver") as process:
-            process.wait_for(lambda: own.get("/readyz")[0] == 200)
-            empty = Cluster(tmp_path, (programs["kubectl"], str(tmp_path / "kubeconfig")))
-            before = empty.versions()
-            result = empty.place(found, check=True)
-            assert empty.versions() == before
+    with own.serving():
+        empty = Cluster(tmp_path, (programs["kubectl"], str(tmp_path / "kubeconfig")))
+        before = empty.versions()
+        result = empty.place(found, check=True)
+        assert empty.versions() == before
     assert result.actions["NetworkPolicy/shop/default-deny"] == "create"
     assert result.actions["Namespace//default"] == "update"
     assert "node w2 isn't in the cluster yet, so it isn't marked" in result.values["notes"]

@@ -6,13 +6,14 @@ import json
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.unit.library.conftest import Result, run_module
 
 from .control_plane import placed
+from .obstacles import webhook_without_backend
 from .stand_ins import GOLDEN, planned
 
 if TYPE_CHECKING:
@@ -34,22 +35,6 @@ PROXY = {
             "spec": {"hostNetwork": True, "containers": [{"name": "one", "image": "registry.k8s.io/pause:3.10.2"}]},
         },
     },
-}
-WEBHOOK: dict[str, Any] = {
-    "apiVersion": "admissionregistration.k8s.io/v1",
-    "kind": "ValidatingWebhookConfiguration",
-    "metadata": {"name": "gone"},
-    "webhooks": [
-        {
-            "name": "gone.example.org",
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "None",
-            "failurePolicy": "Fail",
-            "timeoutSeconds": 1,
-            "clientConfig": {"service": {"name": "gone", "namespace": "default"}},
-            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}],
-        }
-    ],
 }
 
 
@@ -89,20 +74,17 @@ class Cluster:
 def cluster(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("rolled-out")
     own = placed(planned(GOLDEN / "lab" / "cluster.yaml"), programs, folder)
-    with own.run(own.etcd(), "etcd") as etcd:
-        etcd.wait_for_words("ready to serve client requests")
-        with own.run(own.api_server(), "kube-apiserver") as process:
-            process.wait_for(lambda: own.get("/readyz")[0] == 200)
-            made = Cluster(folder, (programs["kubectl"], str(folder / "kubeconfig")))
-            made.run("create", "--namespace=kube-system", "serviceaccount", "default")
-            made.run("label", "namespace", "kube-system", "pod-security.kubernetes.io/enforce=privileged")
-            made.run("create", "--filename=-", given=PROXY)
-            yield made
+    with own.serving():
+        made = Cluster(folder, (programs["kubectl"], str(folder / "kubeconfig")))
+        made.run("create", "--namespace=kube-system", "serviceaccount", "default")
+        made.run("label", "namespace", "kube-system", "pod-security.kubernetes.io/enforce=privileged")
+        made.run("create", "--filename=-", given=PROXY)
+        yield made
 
 
 @pytest.fixture
 def webhook(cluster: Cluster) -> Iterator[None]:
-    cluster.run("create", "--filename=-", given=WEBHOOK)
+    cluster.run("create", "--filename=-", given=webhook_without_backend(1))
     yield
     cluster.run("delete", "validatingwebhookconfiguration", "gone")
 
