@@ -62,7 +62,7 @@ class Stage:
 def whole(build: BuildFolder, choice: Choice) -> Stage:
     """Everything in one run."""
     nodes = limited(build, choice)
-    return Stage(nodes, _without(build, nodes), phases=choice.phases)
+    return Stage(nodes, _asked(build, nodes), phases=choice.phases)
 
 
 def waves(build: BuildFolder, choice: Choice) -> tuple[tuple[str, ...], ...]:
@@ -83,9 +83,8 @@ def control_planes(build: BuildFolder, choice: Choice) -> Stage | None:
     run = tuple(name for name in _chosen_phases(choice) if name not in _CLUSTER)
     if not nodes or not run:
         return None
-    workers = _without(build, nodes, of=limited(build, choice))
-    waits = () if choice.max_fail else workers
-    return Stage(nodes, _without(build, (*nodes, *workers)), waits, run, title=f"Control planes: {', '.join(nodes)}")
+    waits = () if choice.max_fail else tuple(name for name in limited(build, choice) if name not in nodes)
+    return Stage(nodes, _asked(build, nodes), waits, run, title=f"Control planes: {', '.join(nodes)}")
 
 
 def wave(build: BuildFolder, choice: Choice, number: int, failed: Collection[str], *, first: bool) -> Stage | None:
@@ -116,7 +115,7 @@ def cluster(build: BuildFolder, choice: Choice, failed: Collection[str]) -> Stag
     run = tuple(name for name in _chosen_phases(choice) if name in _CLUSTER)
     if not run or not any(map(build.is_control_plane, nodes)):
         return None
-    return Stage(nodes, _without(build, (*nodes, *failed)), phases=run, title="The cluster")
+    return Stage(nodes, _asked(build, nodes), phases=run, title="The cluster")
 
 
 def limited(build: BuildFolder, choice: Choice) -> tuple[str, ...]:
@@ -128,5 +127,6 @@ def _chosen_phases(choice: Choice) -> tuple[str, ...]:
     return choice.phases or phases()
 
 
-def _without(build: BuildFolder, names: Collection[str], *, of: Collection[str] | None = None) -> tuple[str, ...]:
-    return tuple(name for name in (build.nodes if of is None else of) if name not in names)
+def _asked(build: BuildFolder, names: Collection[str]) -> tuple[str, ...]:
+    """Who is there besides `names` to be asked for something: no worker is."""
+    return tuple(name for name in build.nodes if name not in names and not build.is_worker(name))

@@ -222,6 +222,7 @@ class Services:
         self.turn = 0
         self.silent: list[str] = []  # pods that don't answer, in check mode
         self.drift = ""
+        self.shown: dict[str, units.Unit] = {}  # in a plan
         self.unconfirmed = False
         self.quorum = quorum.quorum(params["quorum"], params["timeout"])
         if wrong := [name for name in (*self.wanted, *self.asked) if not restarts.is_restart(name)]:
@@ -282,6 +283,13 @@ class Services:
                 kernel.write(parameter)
         self._done("modules", "sysctl")
 
+    def _show(self, names: Sequence[str]) -> dict[str, units.Unit]:
+        """Their states now; in a plan, which changes none, each is asked for once."""
+        if not self.plan:
+            return units.show(names)
+        self.shown |= units.show([name for name in names if name not in self.shown])
+        return {name: self.shown[name] for name in names}
+
     def _gone(self) -> None:
         """Units whose files have left, before systemd forgets how they stop."""
         gone = [name for name in self.asked if name.startswith(restarts.GONE)]
@@ -297,7 +305,7 @@ class Services:
 
     def _reload(self) -> None:
         asked = [name for name in self.asked if _is_unit(name)]
-        stale = any(unit.stale for unit in units.show([*self.wanted, *asked]).values())
+        stale = any(unit.stale for unit in self._show([*self.wanted, *asked]).values())
         if ("daemon-reload" in self.asked or stale) and self._do("daemon-reload", "systemd"):
             units.systemctl("daemon-reload", timeout=self.timeout)
         self._done("daemon-reload")
@@ -312,7 +320,7 @@ class Services:
     def _way_in(self) -> None:
         """What decides who gets in, before anything else and with a way back."""
         decisive = [name for name in _DECIDES if name in self.wanted or name in self.asked]
-        before = units.show(decisive)
+        before = self._show(decisive)
         due = [name for name in decisive if self._is_due(before[name])]
         if due and not self.plan:
             way_back.prepare(sshd=way_back.SSHD in due)
@@ -331,7 +339,7 @@ class Services:
         self._run_units([*self.wanted, *(name for name in self.asked if _is_unit(name))])
 
     def _run_units(self, names: Sequence[str]) -> None:
-        before = units.show(names)
+        before = self._show(names)
         wanted = [name for name in before if name in self.wanted]
         for name in wanted:
             self._enable(before[name])
