@@ -59,6 +59,11 @@ def asking(*, yes: bool, reporter: Reporter) -> Callable[[Sequence[str]], bool]:
             # Not by input() itself, which would ask on standard output: that may be a script's.
             sys.stderr.write("Go on? [y/N] ")
             sys.stderr.flush()
-            return input().strip().lower() in {"y", "yes"}
+            try:
+                answer = input()
+            except EOFError:  # Ctrl-D: nobody agreed, and what comes next begins on a line of its own
+                sys.stderr.write("\n")
+                return False
+            return answer.strip().lower() in {"y", "yes"}
 
     return ask

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 CLUSTER = "name of a folder in inventories/ (default: $KHARDEN_CLUSTER)"
-JSON = "one JSON document on standard output, and nothing else there; also where it fails"
+JSON = "one JSON document of this task on standard output, and nothing else there; also where the task fails"
 BREAK_LOCK = "go on where another run holds the cluster's lock, which then stops, or was cut off and left it"
 YES = "agree to the changes that would be asked about"
 LIMIT = "only these nodes are changed, with commas between them"

@@ -30,6 +30,8 @@ BAD: Mapping[str, tuple[tuple[str, ...], dict[str, str], str]] = {
     "no such task": (("nosuch",), {}, "No idea what 'nosuch' is!"),
     "no such flag": (("--nosuch",), {}, "No idea what '--nosuch' is!"),
     "no such flag of a task": (("apply", "--cluster", "a", "--now", "x"), {}, "No idea what '--now' is!"),
+    # No task was begun that could print its document.
+    "no such flag beside --json": (("plan", "--cluster", "a", "--json", "--now", "x"), {}, "No idea what '--now' is!"),
     "a word too many": (("validate", "--cluster", "a", "extra"), {}, "No idea what 'extra' is!"),
     "a flag without its value": (("validate", "--cluster"), {}, "needed value and was not given one"),
     "a node that is not named": (("lab.shell", "--cluster", "a"), {}, "did not receive required positional arguments"),
@@ -161,6 +163,15 @@ def test_every_problem_is_told_with_its_place(site: Site) -> None:
 
 
 # --- which cluster is meant
+
+
+def test_each_task_of_a_chain_prints_its_own_document(site: Site) -> None:
+    site.add("a")
+    said = site.typed(Invocation(("validate", "--json", "plan", "--json", "--cluster", "a"))).stdout
+    first, end = json.JSONDecoder().raw_decode(said)
+    second = json.loads(said[end:])
+    assert first["cluster"] == "a"
+    assert "build/a/manifest.json" in second["error"]
 
 
 def test_a_cluster_that_is_named_once_holds_for_the_whole_chain(site: Site) -> None:

@@ -366,3 +366,18 @@ def test_a_question_is_no_part_of_the_document(
     told = capsys.readouterr()
     assert json.loads(told.out)["changed"] == 1
     assert told.err.count("Go on? [y/N] ") == 1
+
+
+def test_the_end_of_input_agrees_to_nothing(
+    site: Site, outcome: Given, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-D at the question."""
+    site.add("a")
+    outcome(CHANGED)
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    with pytest.raises(Exit) as caught:
+        cli.collection(site.root, default_cluster="a")["apply"](Context())
+    assert caught.value.message == "kharden: nothing was applied: nobody agreed to it: look at the plan, then add --yes"
+    assert capsys.readouterr().err == "Go on? [y/N] \n"
