@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.unit.render.control_plane import free_port
+from tests.unit.ports import free_port
 from tests.unit.render.programs import found
 
 from .conftest import run_module

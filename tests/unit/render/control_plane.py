@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import ssl
 import subprocess
 import time
@@ -24,6 +23,7 @@ import yaml
 from kharden.pki.bundle import load_or_create
 from kharden.render.control_plane import kubeconfig
 from kharden.seal import STORES, load_or_create_identity
+from tests.unit.ports import free_port
 
 from .stand_ins import rendered
 
@@ -45,26 +45,6 @@ PHASES = {
     "kube-scheduler": ("control-plane", "scheduler"),
 }
 _SECONDS = 180
-
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has, and that no process of this run was given before.
-
-    Processes that share the tests share the ports too. A free one is odd or even as the kernel likes it, and always
-    the same: pairs of ports are shared out.
-    """
-    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    own = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    while True:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-        if port not in _given and port // 2 % processes == own:
-            _given.add(port)
-            return port
 
 
 @dataclass

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.plan.planner import Planner
+from tests.unit.ports import free_port
 
-from .control_plane import ControlPlane, free_port, placed
+from .control_plane import ControlPlane, placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

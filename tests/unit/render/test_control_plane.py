@@ -11,8 +11,9 @@ import pytest
 
 from kharden.spec.policy import AdmissionPlugin
 from tests.unit.plan.planner import Planner
+from tests.unit.ports import free_port
 
-from .control_plane import READ, ControlPlane, Process, free_port, get_unverified, placed
+from .control_plane import READ, ControlPlane, Process, get_unverified, placed
 from .stand_ins import GOLDEN, planned
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from kharden.observe.collector.features import alpha
 from kharden.versions import gates
 from kharden.versions.contract import Contract
 from tests.unit.plan.planner import Planner
+from tests.unit.ports import free_port
 
 from .control_plane import ControlPlane, get_unverified, placed
 from .test_matrix import documents, judges, kubelet, kubelet_configuration
@@ -100,15 +101,16 @@ def test_programs_of_the_control_plane_start_with_them_and_have_them(plane: Cont
         with plane.run(plane.api_server(), "kube-apiserver") as server:
             server.wait_for(lambda: plane.get("/readyz")[0] == 200)
             told = metrics(plane)
-            comes_up(plane, "kube-controller-manager", 10257)
-            comes_up(plane, "kube-scheduler", 10259)
+            comes_up(plane, "kube-controller-manager")
+            comes_up(plane, "kube-scheduler")
     says = {name: (STAGES[stage], on == "1") for name, stage, on in METRIC.findall(told)}
     table = gates.gates(minor).values()
     assert says == {gate.name: (gate.stage, gates.on(minor, wanted, gate.name)) for gate in table}
     assert alpha(told) == sorted(gates.alpha(minor, wanted.items()))
 
 
-def comes_up(plane: ControlPlane, name: str, port: int) -> None:
+def comes_up(plane: ControlPlane, name: str) -> None:
+    port = free_port()
     with plane.run(plane.component(name, port), name) as process:
         process.wait_for(lambda: get_unverified(port, "/healthz")[0] == 200)
 
