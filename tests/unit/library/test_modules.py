@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from playbooks.module_utils.kharden import kubeadm_phases, uploads
+from tests.unit.ports import free_port
 
 from .conftest import LIBRARY, Result, run_module, snapshot
 
@@ -156,8 +157,8 @@ def test_a_file_in_the_place_of_a_folder_and_a_filesystem_that_is_read_only_are_
 
 
 def test_a_taken_port_is_told_with_its_process_unless_that_may_have_it() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         taken = preflight(ports=[{"port": port, "programs": ["kube-apiserver"]}])
         (problem,) = taken.values["problems"]
         assert f"TCP port {port} is held by " in problem["what"]
@@ -203,7 +204,7 @@ def test_a_name_that_is_no_unit_is_refused_before_anything_is_done(node: Node) -
 def test_what_does_not_run_has_nothing_to_restart_and_is_struck_off(node: Node) -> None:
     node.state.mkdir()
     node.pending.write_text('{"schema": 1, "restarts": ["static-pod/no-such-pod", "kubelet.service"]}')
-    arguments = {"pending": str(node.pending), "restarts": ["static-pod/no-such-pod"]}
+    arguments = {"pending": str(node.pending), "restarts": ["static-pod/no-such-pod"], "kernel": False}
     before = node.pending.read_text()
     assert run_module("services", arguments, check=True).values["actions"] == []
     assert node.pending.read_text() == before

@@ -157,10 +157,10 @@ def test_a_probe_succeeds_only_with_a_good_status(health: int) -> None:
 
 
 def test_nobody_there_is_no_answer() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    assert not static_pods.answers(static_pods.Probe("http", "127.0.0.1", port, "/livez"))
+    with socket.socket() as silent:  # bound, it stays closed: nobody else can listen there
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        assert not static_pods.answers(static_pods.Probe("http", "127.0.0.1", port, "/livez"))
 
 
 def test_waiting_for_a_pod_that_never_starts_says_so() -> None:
@@ -202,11 +202,16 @@ def test_how_long_something_was_away_is_kept_beside_what_waits(tmp_path: Path) -
     assert (tmp_path / "restarts.json").stat().st_mode & 0o7777 == 0o600
 
 
+def listed(own: socket.socket) -> sockets.Listener:
+    """A socket of ours as it is listed; others on this machine may have the same port at another address."""
+    (mine,) = [one for one in sockets.listeners() if one.inode == os.fstat(own.fileno()).st_ino]
+    return mine
+
+
 def test_who_listens_is_found_with_its_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        (mine,) = [one for one in sockets.listeners() if one.port == port and one.protocol == "tcp"]
-        assert mine.address == "127.0.0.1"
+        mine = listed(server)
+        assert (mine.address, mine.port, mine.protocol) == ("127.0.0.1", server.getsockname()[1], "tcp")
         holder = sockets.holders({mine.inode})[mine.inode]
         assert holder.pid == os.getpid()
     assert not [one for one in sockets.listeners() if one.inode == mine.inode]
@@ -226,15 +231,14 @@ def test_who_closes_another_descriptor_meanwhile_still_listens(tmp_path: Path, m
 @pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this kernel has no IPv6")
 def test_an_ipv6_listener_is_read_in_the_right_order_of_bytes() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
-        port = server.getsockname()[1]
-        assert [one.address for one in sockets.listeners() if one.port == port] == ["::1"]
+        assert listed(server).address == "::1"
 
 
 def test_a_bound_udp_socket_is_listed() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
-        assert [one.protocol for one in sockets.listeners() if one.port == port] == ["udp"]
+        mine = listed(bound)
+        assert (mine.port, mine.protocol) == (bound.getsockname()[1], "udp")
 
 
 def test_local_addresses_are_those_of_interfaces() -> None:

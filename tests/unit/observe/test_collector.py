@@ -32,6 +32,7 @@ from kharden.observe.collector.cluster import how_stored, try_namespaces
 from kharden.observe.collector.features import alpha
 from kharden.observe.collector.processes import decode_address
 from kharden.observe.shipping import program
+from tests.unit.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,8 +247,8 @@ def test_a_socket_that_opens_while_it_looks_has_its_holder(monkeypatch: pytest.M
         return look() if looks[0] > 1 else {}
 
     monkeypatch.setattr(processes, "_holders", holders)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         (found,) = (one for one in processes.sockets() if one["port"] == port and one["protocol"] == "tcp")
     assert found["programs"]
 
@@ -269,8 +270,9 @@ def test_processes_and_the_sockets_that_they_hold() -> None:
 
 
 def test_ports_that_listen_no_more_are_gone() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        assert port in [one["port"] for one in _collect()["sockets"]]
     assert port not in [one["port"] for one in _collect()["sockets"]]
 
 
