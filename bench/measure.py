@@ -118,7 +118,7 @@ def machine() -> str:
         platform.machine(),
     )
     return (
-        f"{len(os.sched_getaffinity(0))} cores ({model}), {size:.0f} GiB of memory, Linux {platform.release()}, "
+        f"{len(os.sched_getaffinity(0))} cores ({model}), {size:.0f} GiB of memory, Linux {platform.release().partition('-')[0]}, "
         f"Python {platform.python_version()}"
     )
 
