@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.lab import Bench
+from bench.lab import Bench, ping
 from bench.measure import Part, Run, best
 from bench.render import SUPPLY
 from kharden.artifacts.store import cache_root
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _SIZES = (5, 20, 50)
 _NAME = "bench-fleet"
 _TIMES = 3
+_FORKS = 10  # as many as kharden has (kharden/apply/runner.py)
 _LAB_PHASE = "Start the lab's nodes"
 
 
@@ -102,20 +103,27 @@ def _without_lab(run: Run) -> float:
 
 
 def _rows() -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("nodes", "what", "seconds", "a node more", "controller's memory")]
+    header = ("nodes", "what", "seconds", "a node more", "baseline", "a node more", "controller's memory")
+    rows: list[tuple[str, ...]] = [header]
     with _fleet(max(_SIZES)) as bench:
         first = bench.run("apply", "--yes", "--json")
-        rows.append((str(max(_SIZES)), "apply, fresh", f"{_without_lab(first):.1f} s", "", f"{first.peak_mib} MiB"))
-        before = (0, 0.0)
+        rows.append(
+            (str(max(_SIZES)), "apply, fresh", f"{_without_lab(first):.1f} s", *[""] * 3, f"{first.peak_mib} MiB")
+        )
+        before: tuple[int, float, float] | None = None
         for size in _SIZES:
-            limit = ",".join(bench.build.nodes[:size])
-            runs = [bench.run("apply", "--yes", "--json", f"--limit={limit}") for _ in range(_TIMES)]
+            nodes = bench.build.nodes[:size]
+            runs, pings = [], []
+            for _ in range(_TIMES):
+                runs.append(bench.run("apply", "--yes", "--json", f"--limit={','.join(nodes)}"))
+                pings.append(ping(bench, limit=",".join(nodes), forks=_FORKS))
             if any(json.loads(run.output)["changed"] for run in runs):
                 raise SystemExit("a run with nothing to do changed something")
-            seconds = min(map(_without_lab, runs))
-            more = f"{(seconds - before[1]) / (size - before[0]):.2f} s" if before[0] else ""
-            rows.append((str(size), "apply, nothing to do", f"{seconds:.1f} s", more, f"{best(runs).peak_mib} MiB"))
-            before = (size, seconds)
+            found = size, min(map(_without_lab, runs)), best(pings).seconds
+            more = [f"{(found[at] - before[at]) / (size - before[0]):.2f} s" if before else "" for at in (1, 2)]
+            told = f"{found[1]:.1f} s", more[0], f"ping: {found[2]:.1f} s", more[1]
+            rows.append((str(size), "apply, nothing to do", *told, f"{best(runs).peak_mib} MiB"))
+            before = found
     return rows
 
 

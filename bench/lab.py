@@ -147,20 +147,21 @@ def _lay_out(bench: Bench, node: str, stage: Path) -> None:
 
 def _ping_and_hash(bench: Bench) -> Run:
     """What nobody can do without: reach each node by Ansible, and read the files to see that they are the same."""
-    begun = best([_ping(bench)])
+    begun = ping(bench)
     with bench.connections() as ssh, ThreadPoolExecutor() as pool:
         hash_all = partial(_hash, bench, ssh)
         seconds = max(one.seconds for one in pool.map(hash_all, bench.build.nodes))
     return Run("", begun.seconds + seconds, begun.peak_mib)
 
 
-def _ping(bench: Bench) -> Run:
+def ping(bench: Bench, *, limit: str = "all", forks: int = 50) -> Run:
+    """Reach nodes by Ansible, as many at a time, and run nothing on them but its own module."""
     inventory = bench.build.folder / "ansible" / "hosts.yaml"
     with bench.connections() as ssh:
         return measure.run(
             [
-                *(sys.executable, "-m", "ansible", "adhoc", "all", "-i", inventory, "-m", "ansible.builtin.ping"),
-                *("--forks", "50"),
+                *(sys.executable, "-m", "ansible", "adhoc", limit, "-i", inventory, "-m", "ansible.builtin.ping"),
+                *("--forks", str(forks)),
             ],
             env={
                 "ANSIBLE_PIPELINING": "1",

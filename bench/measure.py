@@ -117,8 +117,9 @@ def machine() -> str:
         ),
         platform.machine(),
     )
+    kernel = platform.release().partition("-")[0]
     return (
-        f"{len(os.sched_getaffinity(0))} cores ({model}), {size:.0f} GiB of memory, Linux {platform.release().partition('-')[0]}, "
+        f"{len(os.sched_getaffinity(0))} cores ({model}), {size:.0f} GiB of memory, Linux {kernel}, "
         f"Python {platform.python_version()}"
     )
 
