@@ -16,9 +16,10 @@ from kharden.apply.runner import ApplyResult, Progress, Run, RunError, attempt, 
 from kharden.apply.waves import in_waves
 from kharden.apply.workspace import workspace
 from kharden.buildlock import held
-from kharden.errors import RefusedError
+from kharden.errors import KhardenError, RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from kharden.apply.build import BuildFolder
@@ -76,18 +77,37 @@ def apply(  # noqa: PLR0913  # what it reads, what it may open, and how it shall
             from kharden.apply.leaves import due  # noqa: PLC0415  # an apply has no time for what parses certificates
 
             notes = (*look(way), *due(build, request.stage.nodes, datetime.now(UTC)))
-            result = run(request, progress)
-        else:
-            with locked(way, break_lock=break_lock) as lock:
-                notes = lock.notes
-                request = replace(request, is_lost=lock.is_lost)
-                if saved:
-                    progress.phase(f"Compare with {saved.path.name}")
-                    saved.refuse_other_nodes(_looked(replace(request, check=True, diff=True), progress))
-                result = _carried_out(build, choice, request, progress)
-        result.build = build.digest
-        result.notes[:0] = [*notes, *_left_alone(build, choice)]
-        return result
+            return _told(build, choice, notes, lambda: run(request, progress))
+        with locked(way, break_lock=break_lock) as lock:
+            ours = replace(request, is_lost=lock.is_lost)
+            return _told(build, choice, lock.notes, lambda: _compared_and_done(build, choice, ours, progress, saved))
+
+
+def _told(build: BuildFolder, choice: Choice, notes: Sequence[str], work: Callable[[], ApplyResult]) -> ApplyResult:
+    """What the work did, with the notes on it; they are true where it fails too, and told there."""
+    failed: RunError | None = None
+    try:
+        result = work()
+    except RunError as error:
+        result, failed = error.result, error
+    except KhardenError as error:
+        error.details = (*error.details, *notes)
+        raise
+    result.build = build.digest
+    result.notes[:0] = [*notes, *_left_alone(build, choice)]
+    if failed:
+        raise failed
+    return result
+
+
+def _compared_and_done(
+    build: BuildFolder, choice: Choice, request: Run, progress: Progress, saved: SavedPlan | None
+) -> ApplyResult:
+    """Where it is to be a saved plan, only if the nodes are as that found them."""
+    if saved:
+        progress.phase(f"Compare with {saved.path.name}")
+        saved.refuse_other_nodes(_looked(replace(request, check=True, diff=True), progress))
+    return _carried_out(build, choice, request, progress)
 
 
 def _looked(request: Run, progress: Progress) -> ApplyResult:

@@ -155,6 +155,7 @@ def locked(way: Way, *, break_lock: bool) -> Iterator[ClusterLock]:
         if sum(hold.lives for hold in holds) < majority:
             silent = [hold for hold in holds if not hold.lives]
             details = [f"{hold.node}: Take the cluster's lock: {hold.complaint(way.config)}" for hold in silent]
+            details += ClusterLock(holds, majority).notes  # whoever had it stops all the same
             raise RemoteError(details[0], remedy="mend that and apply again; nothing was changed", details=details)
         yield ClusterLock(holds, majority)
 

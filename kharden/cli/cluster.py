@@ -84,11 +84,19 @@ def _plan(site: Site) -> Task[Any]:
         """Show what apply would change; change nothing (exit status 2 where there is something to do)."""
         from kharden import commands
         from kharden.apply import saved
+        from kharden.apply.runner import RunError
 
         place = site.place(cluster)
         choice = commands.choose(place, limit=limit, tags=tags)
         with reporting(as_json=json) as reporter:
-            result = commands.apply(place, reporter, choice=choice, check=True)
+            try:
+                result, failed = commands.apply(place, reporter, choice=choice, check=True), None
+            except RunError as error:
+                result, failed = error.result, error
+        result.seconds = reporter.seconds or result.seconds
+        if failed:
+            _show_notes(result, as_json=json)
+            raise failed
         if out is not None:
             saved.save(Path(out), place.cluster, choice, result, now=time_of(None))
         _show_changes(result, as_json=json, diff=True)
@@ -123,7 +131,6 @@ def _apply(site: Site) -> Task[Any]:
             choice, saved = commands.choose(place, **words), None
         else:
             choice, saved = commands.choose_saved(place, Path(plan), **words)
-        failed: RunError | None = None
         with reporting(as_json=json) as reporter:
             ask = asking(yes=yes, reporter=reporter)
             if not site.agreed:
@@ -132,14 +139,15 @@ def _apply(site: Site) -> Task[Any]:
             commands.agree_to_apply(place, ask, choice)
             try:
                 result = commands.apply(place, reporter, choice=choice, saved=saved, break_lock=break_lock)
+                failed = None
             except RunError as error:
-                failed = error
-            seconds = dict(reporter.seconds)
+                result, failed = error.result, error
+        result.seconds = reporter.seconds or result.seconds
         if failed:
             if not json:
-                _show_changes(failed.result, as_json=False, diff=False, whole=False)
+                _show_changes(result, as_json=False, diff=False, whole=False)
             raise failed
-        _show_changes(result, as_json=json, diff=False, seconds=seconds)
+        _show_changes(result, as_json=json, diff=False)
         if not json:
             console().print(commands.next_steps(place, _program()), highlight=False)
 
@@ -157,14 +165,12 @@ def _apply(site: Site) -> Task[Any]:
     )
 
 
-def _show_changes(
-    result: ApplyResult, *, as_json: bool, diff: bool, seconds: dict[str, float] | None = None, whole: bool = True
-) -> None:
+def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, whole: bool = True) -> None:
     """What a run did or would do; where it isn't the `whole`, what it did before it failed."""
     told = result.as_document()
     rows: list[dict[str, Any]] = told["changes"]
     if as_json:
-        print_json(told | {"seconds": seconds or result.seconds})
+        print_json(told)
         return
     screen = console()
     for row in rows if diff else ():
@@ -180,11 +186,15 @@ def _show_changes(
         screen.print("Restarts, in this order:" if diff else "Restarted:", highlight=False)
         for line in lines(result.restarts):
             screen.print(visible(line), highlight=False)
-    for note in result.notes:
-        screen.print(visible(f"Note: {note}"), highlight=False)
+    _show_notes(result, as_json=False)
     verb = "would change" if diff else "changed"
     nothing = "nothing to change" if whole else "nothing was changed"
     screen.print(f"{len(rows)} tasks {verb} something" if rows else nothing, highlight=False)
+
+
+def _show_notes(result: ApplyResult, *, as_json: bool) -> None:
+    for note in () if as_json else result.notes:
+        console().print(visible(f"Note: {note}"), highlight=False)
 
 
 def _verify(site: Site) -> Task[Any]:

@@ -15,10 +15,10 @@ from kharden.apply import cluster, clusterlock
 from kharden.apply.build import load
 from kharden.apply.choice import Choice
 from kharden.apply.cluster import apply
-from kharden.apply.runner import ApplyResult, Change, Progress, Run
+from kharden.apply.runner import ApplyResult, Change, Progress, Run, RunError
 from kharden.apply.saved import load as load_plan
 from kharden.apply.saved import save
-from kharden.errors import IntegrityError, RefusedError
+from kharden.errors import IntegrityError, RefusedError, RemoteError
 from playbooks.module_utils.kharden.payload import decode
 
 if TYPE_CHECKING:
@@ -186,10 +186,13 @@ def test_a_run_holds_the_clusters_lock_and_gives_it_back(
     assert lock.read_text() == ""
 
 
+LEFT = '{"who": "anna@laptop", "process": 7, "command": "kharden apply", "since": "2026-11-21T19:00:00Z"}'
+
+
 def test_a_lock_that_was_left_stops_an_apply_until_it_is_broken_and_a_plan_tells(
     written: Written, runs: list[tuple[Run, dict[str, bytes]]], lock: Path
 ) -> None:
-    lock.write_text('{"who": "anna@laptop", "process": 7, "command": "kharden apply", "since": "2026-11-21T19:00:00Z"}')
+    lock.write_text(LEFT)
     with pytest.raises(RefusedError, match=r"^anna@laptop was cut off and has left the cluster's lock \(process 7"):
         applied(written)
     assert not runs
@@ -198,6 +201,26 @@ def test_a_lock_that_was_left_stops_an_apply_until_it_is_broken_and_a_plan_tells
     (note,) = applied(written, break_lock=True).notes
     assert note.startswith("the lock of anna@laptop was broken")
     assert applied(written).notes == []
+
+
+def test_a_run_that_fails_says_too_whose_lock_was_left_or_broken(
+    written: Written, monkeypatch: pytest.MonkeyPatch, lock: Path
+) -> None:
+    def run(_request: Run, _progress: Progress) -> ApplyResult:
+        raise RunError(RemoteError("w1: no room"), ApplyResult("failed", notes=["w1: its own"]))
+
+    monkeypatch.setattr(cluster, "run", run)
+    lock.write_text(LEFT)
+    with pytest.raises(RunError) as caught:
+        applied(written, check=True)
+    left, own = caught.value.result.notes
+    assert (left.partition(" (")[0], own) == ("anna@laptop was cut off and has left the cluster's lock", "w1: its own")
+    with pytest.raises(RunError) as caught:
+        applied(written, choice=Choice(limit=("w1",)), break_lock=True)
+    broken, objects, own = caught.value.result.notes
+    assert broken.startswith("the lock of anna@laptop was broken")
+    assert (objects.partition(",")[0], own) == ("objects of the cluster were left as they are", "w1: its own")
+    assert caught.value.result.build == load(written.folder, written.digest).digest
 
 
 def test_another_build_beside_it_is_free(written: Written, holder: subprocess.Popen[str]) -> None:
@@ -236,7 +259,7 @@ def test_a_saved_plan_is_compared_with_a_look_before_it_is_applied(
 
 
 def test_a_node_that_moved_on_since_the_plan_is_not_touched(
-    written: Written, plan: SavedPlan, monkeypatch: pytest.MonkeyPatch
+    written: Written, plan: SavedPlan, monkeypatch: pytest.MonkeyPatch, lock: Path
 ) -> None:
     begun: list[Run] = []
 
@@ -245,9 +268,12 @@ def test_a_node_that_moved_on_since_the_plan_is_not_touched(
         return ApplyResult("successful", changes=[Change("cp1", "Place all files", ())])
 
     monkeypatch.setattr(cluster, "run", run)
-    with pytest.raises(RefusedError, match=r"^cp1: has moved on since the plan of .*: Place all files has come"):
-        applied(written, saved=plan)
+    lock.write_text(LEFT)
+    moved = r"^cp1: has moved on since the plan of .*: Place all files has come"
+    with pytest.raises(RefusedError, match=moved) as caught:
+        applied(written, saved=plan, break_lock=True)
     assert [request.check for request in begun] == [True]
+    assert caught.value.details[-1].startswith("the lock of anna@laptop was broken")
 
 
 def test_a_plan_of_another_build_is_refused_before_any_node_is_asked(

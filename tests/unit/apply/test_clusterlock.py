@@ -173,6 +173,16 @@ def test_more_than_half_of_the_control_planes_are_enough_and_no_less(tmp_path: P
     assert look(three) == ()
 
 
+def test_whose_lock_was_broken_is_told_too_where_it_was_not_enough(tmp_path: Path, place: Path) -> None:
+    left = {"who": "anna@laptop", "process": 7, "command": "kharden apply", "since": "2026-11-21T19:00:00Z"}
+    (place / "cp3/lock").write_text(json.dumps(left))
+    for name in ("cp1", "cp2"):
+        (place / name).rename(place / f"away-{name}")
+    with pytest.raises(RemoteError) as raised, locked(way(tmp_path, "cp1", "cp2", "cp3"), break_lock=True):
+        pytest.fail("one of three")
+    assert raised.value.details[-1].startswith("the lock of anna@laptop was broken")
+
+
 def test_one_that_is_held_anywhere_is_held(tmp_path: Path, place: Path, other: subprocess.Popen[str]) -> None:
     assert other.poll() is None
     with (

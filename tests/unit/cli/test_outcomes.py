@@ -217,6 +217,39 @@ def test_a_person_too_is_told_what_was_done_before_a_run_failed(
     assert capsys.readouterr().out.endswith("nothing was changed\n")
 
 
+@pytest.mark.parametrize("task", ["plan", "apply"])
+def test_notes_are_told_where_a_run_fails_too(
+    site: Site, outcome: Given, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    site.add("a")
+    result = ApplyResult("failed", notes=["anna was cut off", "\x1b[2Jgone"])
+    outcome(RunError(RemoteError("w1: no room"), result))
+    assert run(site, task, **AGREED[task]) == 1
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("Note:")] == [
+        "Note: anna was cut off",
+        r"Note: \x1b[2Jgone",
+    ]
+    assert run(site, task, json=True, **AGREED[task]) == 1
+    assert json.loads(capsys.readouterr().out)["notes"] == result.notes
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_seconds_have_the_same_phases_whether_it_went_well_or_not(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    def apply(_place: Place, reporter: Reporter, **_options: object) -> ApplyResult:
+        reporter.phase("Host")
+        if status:
+            raise RunError(RemoteError("w1: no room"), ApplyResult("failed", seconds={"Host": 1.5}))
+        return ApplyResult("successful", seconds={"Host": 1.5})
+
+    site.add("a")
+    monkeypatch.setattr(commands, "apply", apply)
+    monkeypatch.setattr(commands, "bring_up_lab", lambda _place, reporter, _choice: reporter.phase("Start the nodes"))
+    assert run(site, "apply", json=True, yes=True) == status
+    assert list(json.loads(capsys.readouterr().out)["seconds"]) == ["Start the nodes", "Host"]
+
+
 # --- the manifest of a network plugin
 
 
