@@ -303,16 +303,17 @@ def _pending() -> list[str]:
 
 def look(params: dict[str, Any]) -> dict[str, Any]:
     """What the module returns."""
-    state, own = preflight.state() | {"pending": _pending()}, Look(params)
+    own, remarks = Look(params), preflight.remarks(params["expectations"])
+    state: dict[str, Any] = preflight.state() | {"pending": _pending(), "notes": remarks}
     if not state["member"]:
-        return {**state, "busy": "it is no member of the cluster yet", "cluster_busy": "", "notes": []}
+        return {**state, "busy": "it is no member of the cluster yet", "cluster_busy": ""}
     beside = Apart(own.cluster)
     busy = own.node()
     if busy:  # then what there is to know of the cluster is told when its turn comes
         beside.stop()
-        return {**state, "busy": busy, "cluster_busy": "", "notes": []}
+        return {**state, "busy": busy, "cluster_busy": ""}
     cluster_busy, *notes = beside.result()
-    return {**state, "busy": "", "cluster_busy": cluster_busy, "notes": [] if cluster_busy else notes}
+    return {**state, "busy": "", "cluster_busy": cluster_busy, "notes": remarks + ([] if cluster_busy else notes)}
 
 
 def main() -> None:

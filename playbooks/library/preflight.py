@@ -138,6 +138,11 @@ problems:
   type: list
   elements: dict
   sample: [{what: "TCP port 6443 is held by nginx (process 712)", remedy: "stop nginx"}]
+notes:
+  description: What a person should know and what stops nobody.
+  returned: always
+  type: list
+  elements: str
 member:
   description: Whether kharden made this machine a node or a member of etcd of its cluster, or had it join, to the end.
   returned: always
@@ -449,6 +454,20 @@ def kubernetes(wanted: dict[str, str]) -> list[Problem]:
     return [Problem(*refusal)] if refusal else []
 
 
+def remarks(expected: dict[str, Any]) -> list[str]:
+    """What a person should know and what stops nobody.
+
+    An apply is what mends a kubelet that is gone and a manifest that was spoilt. So a member of which neither tells its
+    version is not refused; other members are asked for themselves.
+    """
+    wanted = expected["kubernetes"]
+    if wanted is None or not is_member() or versions.running(wanted["version"], wanted["kubelet"]):
+        return []
+    at_control_plane = versions.MANIFEST.exists()
+    who = "neither the API server's manifest nor the kubelet says" if at_control_plane else "the kubelet doesn't say"
+    return [f"{who} which version of Kubernetes runs there, so it isn't known that {wanted['version']} may follow it"]
+
+
 def state() -> dict[str, bool]:
     """How far earlier runs came: whether this is a part of the cluster, whether DNS was installed from here.
 
@@ -474,8 +493,9 @@ def fail_where_unfit(module: AnsibleModule, expectations: dict[str, Any]) -> Non
 def main() -> None:
     """Run as an Ansible module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    fail_where_unfit(module, module.params["expectations"])
-    module.exit_json(changed=False, problems=[], **state())
+    expectations = module.params["expectations"]
+    fail_where_unfit(module, expectations)
+    module.exit_json(changed=False, problems=[], notes=remarks(expectations), **state())
 
 
 if __name__ == "__main__":

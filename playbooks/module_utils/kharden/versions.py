@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from . import record
@@ -20,14 +21,20 @@ _SAID = re.compile(r"Kubernetes v(\d+\.\d+\.\d+)")
 _TIMEOUT = 60  # seconds; a kubelet says its version within one
 
 
-def refusal(wanted: str, kubelet: str) -> tuple[str, str] | None:
-    """Why what runs here can't become `wanted`, and what to do; None where it can, or where nothing runs.
+@cache
+def running(wanted: str, kubelet: str) -> str:
+    """What runs here: what the API server's manifest says, or else the kubelet; empty where neither does.
 
     Args:
         wanted: the version, such as 1.36.3.
         kubelet: the digest of that version's kubelet. Where it is placed already it need not be asked.
     """
-    now = _of_api_server() if MANIFEST.exists() else _of_kubelet(wanted, kubelet)
+    return _of_api_server() or _of_kubelet(wanted, kubelet)
+
+
+def refusal(wanted: str, kubelet: str) -> tuple[str, str] | None:
+    """Why what runs here can't become `wanted`, and what to do; None where it can, or where nothing tells what runs."""
+    now = running(wanted, kubelet)
     if not now or (_parsed(now)[:2] == _parsed(wanted)[:2] and _parsed(now) <= _parsed(wanted)):
         return None
     minor = ".".join(now.split(".")[:2])
@@ -42,7 +49,10 @@ def _parsed(version: str) -> Version:
 
 
 def _of_api_server() -> str:
-    found = _IMAGE.search(MANIFEST.read_text(encoding="utf-8", errors="replace"))
+    try:
+        found = _IMAGE.search(MANIFEST.read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return ""  # a worker, or the pod is missing, which its own phase puts right
     return found[1] if found else ""
 
 

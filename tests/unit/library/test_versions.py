@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +28,8 @@ preflight.versions.KUBELET = str(folder / "kubelet")
 preflight.versions.record.RECORD = str(folder / "placed.json")
 wanted = {"version": sys.argv[2], "kubelet": "a" * 64}
 expectations = dict.fromkeys(preflight._EXPECTATIONS) | {"kubernetes": wanted}
-print(json.dumps([[problem.what, problem.remedy] for problem in preflight.problems(expectations)]))
+problems = [[problem.what, problem.remedy] for problem in preflight.problems(expectations)]
+print(json.dumps({"problems": problems, "notes": preflight.remarks(expectations)}))
 """
 MANIFEST = """\
 spec:
@@ -70,7 +71,19 @@ class Machine:
     def was_asked(self) -> bool:
         return (self.folder / "asked").exists()
 
+    def with_spoilt_api_server(self) -> Machine:
+        (self.folder / "kube-apiserver.yaml").write_text("spec:\n  containers: [{image: registry.k8s.io/pause:3.10}]\n")
+        return self
+
     def refused(self, wanted: str) -> list[list[str]]:
+        problems: list[list[str]] = self.looked(wanted)["problems"]
+        return problems
+
+    def notes(self, wanted: str) -> list[str]:
+        notes: list[str] = self.looked(wanted)["notes"]
+        return notes
+
+    def looked(self, wanted: str) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-c", PREFLIGHT, str(self.folder), wanted],
             capture_output=True,
@@ -78,7 +91,7 @@ class Machine:
             check=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        answer: list[list[str]] = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
 
@@ -125,11 +138,31 @@ def test_what_is_no_member_becomes_whatever_is_wanted(machine: Machine) -> None:
     assert machine.refused("1.36.3") == []
 
 
+@pytest.mark.parametrize(("wanted", "count"), [("1.37.1", 1), ("1.35.8", 1), ("1.36.3", 0)])
+def test_where_the_api_servers_manifest_says_no_version_the_kubelet_is_asked(
+    machine: Machine, wanted: str, count: int
+) -> None:
+    machine.joined().with_spoilt_api_server().with_kubelet("echo Kubernetes v1.36.3")
+    assert len(machine.refused(wanted)) == count
+    assert machine.was_asked
+    assert machine.notes(wanted) == []
+
+
 @pytest.mark.parametrize("text", ["exit 1", "echo v1.36.3", "printf '\\377'; exit 0"])
-def test_a_kubelet_that_says_nothing_of_use_stops_nobody(machine: Machine, text: str) -> None:
-    assert machine.joined().with_kubelet(text).refused("1.37.1") == []
+def test_a_member_that_tells_no_version_stops_nobody_and_is_named(machine: Machine, text: str) -> None:
+    """An apply is what mends it."""
+    said = "the kubelet doesn't say which version of Kubernetes runs there, so it isn't known that 1.37.1 may follow it"
+    told = machine.joined().with_kubelet(text).looked("1.37.1")
+    assert told == {"problems": [], "notes": [said]}
+    assert (machine.folder / "asked").read_text() == "asked\n"  # once, though two want to know
     (machine.folder / "kubelet").unlink()
-    assert machine.refused("1.37.1") == []
+    assert machine.looked("1.37.1") == told
+    (note,) = machine.with_spoilt_api_server().notes("1.37.1")
+    assert note.startswith("neither the API server's manifest nor the kubelet says which version")
+
+
+def test_a_machine_that_joins_for_the_first_time_is_not_spoken_of(machine: Machine) -> None:
+    assert machine.looked("1.36.3") == {"problems": [], "notes": []}
 
 
 @pytest.mark.programs
