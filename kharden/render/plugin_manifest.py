@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from kharden.render.plainly import doubtful
 from kharden.spec.problems import Finding, Place, Problem, SpecError
 from kharden.spec.reader import LOADER
 from kharden.spec.syntax import explained
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 # A protocol as spec.network.ports writes it, and a port.
 Port = tuple[str, int]
 
+# Where the values of a Secret stand, and a copy of them that `kubectl apply` leaves. The same as `holds_values` in
+# playbooks/module_utils/kharden/api_objects.py, which runs on nodes; a test holds one against the other.
 _VALUES = ("data", "stringData")
+_COPY = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True, slots=True)
 class _Object:
-    """A document, or an item of one that is a list, and where it begins."""
+    """A document that isn't empty, and where it begins."""
 
     place: Place
     values: dict[str, Any]
@@ -35,20 +39,22 @@ def examined(file: str, content: bytes, opened: Collection[Port]) -> tuple[Probl
         Warnings: workloads on the node's own network whose ports aren't among those that are `opened`.
 
     Raises:
-        SpecError: it is no YAML, or it holds a secret.
+        SpecError: it is no YAML that everybody reads alike, its documents aren't objects, or it holds a secret.
     """
     try:
-        objects = list(_objects(content.decode()))
+        text = content.decode()
+        refused = list(doubtful(text))
+        objects = [] if refused else list(_objects(text))
     except UnicodeDecodeError:
         raise SpecError(file, [Problem(file, 1, 1, "", "this file isn't UTF-8", "save it as UTF-8")]) from None
     except yaml.YAMLError as error:
-        raise SpecError(file, _problems(file, [explained(error, content.decode())])) from None
-    except (ValueError, RecursionError):  # a date that is none, say
+        raise SpecError(file, _problems(file, [explained(error, text)])) from None
+    except (ValueError, OverflowError):  # 0x_, say, is a number to PyYAML, and then it is none
         finding = Finding((), "this can't be read as YAML", "look at it with kubectl apply --dry-run=server")
         raise SpecError(file, _problems(file, [finding])) from None
-    secrets = [finding for one in objects for finding in _secret(one)]
-    if secrets:
-        raise SpecError(file, _problems(file, secrets))
+    refused += [finding for one in objects for finding in _refused(one)]
+    if refused:
+        raise SpecError(file, _problems(file, refused))
     return tuple(_problems(file, [finding for one in objects for finding in _closed(one, opened)]))
 
 
@@ -57,26 +63,38 @@ def _objects(text: str) -> Iterator[_Object]:
     try:
         while loader.check_node():
             node: Any = loader.get_node()
-            place = Place(node.start_mark.line + 1, node.start_mark.column + 1)
             document = loader.construct_document(node)
-            items = document.get("items") if isinstance(document, dict) else None
-            for value in (document, *(items if isinstance(items, list) else ())):
-                if isinstance(value, dict):
-                    yield _Object(place, value)
+            if document is not None:  # playbooks and kubectl skip empty ones too
+                place = Place(node.start_mark.line + 1, node.start_mark.column + 1)
+                yield _Object(place, document if isinstance(document, dict) else {})
     finally:
         loader.dispose()
 
 
-def _secret(one: _Object) -> Iterator[Finding]:
-    """What lies in build/ is in the clear."""
-    if one.values.get("kind") == "Secret" and any(one.values.get(section) for section in _VALUES):
+def _refused(one: _Object) -> Iterator[Finding]:
+    """What nodes can't take; and what lies in build/ is in the clear."""
+    values = one.values
+    name = _section(values, "metadata").get("name")
+    texts = {"apiVersion": values.get("apiVersion"), "kind": values.get("kind"), "metadata.name": name}
+    missing = [key for key, value in texts.items() if not (isinstance(value, str) and value)]
+    if "items" in values or values.get("kind") == "List":
+        remedy = "write its items as documents, with a line --- before each"
+        yield Finding((), "this is a list of objects", remedy, one.place)
+    elif missing:
+        message = f"this isn't an object of the API: it has no {' and no '.join(missing)}"
+        yield Finding((), message, "write what is missing, as text", one.place)
+    if values.get("kind") == "Node":
+        yield Finding((), "kharden itself marks nodes", "write labels and taints in spec.nodes", one.place)
+    notes = _section(_section(values, "metadata"), "annotations")
+    if values.get("kind") == "Secret" and (any(values.get(section) for section in _VALUES) or _COPY in notes):
         message = "this Secret has values, which would lie in the clear in build/"
-        remedy = "leave out its data and stringData, and fill it in the cluster by kubectl"
+        remedy = f"leave out its data and stringData and the annotation {_COPY}, and fill it in the cluster by kubectl"
         yield Finding((), message, remedy, one.place)
 
 
 def _closed(one: _Object, opened: Collection[Port]) -> Iterator[Finding]:
     spec = _section(one.values, "spec")
+    spec = _section(_section(spec, "jobTemplate"), "spec") or spec  # of a CronJob
     pod = spec if one.values.get("kind") == "Pod" else _section(_section(spec, "template"), "spec")
     closed = sorted(port for port in _ports(pod) if port not in opened)
     if closed and pod.get("hostNetwork") is True:

@@ -74,8 +74,13 @@ def difference(before: Object | None, after: Object | None, name: str) -> str:
 
 
 def holds_values(item: Object) -> bool:
-    """Whether this is a Secret with something in it."""
-    return item.get("kind") == _CONFIDENTIAL and any(item.get(section) for section in _VALUES)
+    """Whether this is a Secret with something in it, or with a copy of that.
+
+    The same as in kharden.render.plugin_manifest, which nodes don't have; a test holds one against the other.
+    """
+    if item.get("kind") != _CONFIDENTIAL:
+        return False
+    return any(item.get(section) for section in _VALUES) or _COPY in (item["metadata"].get("annotations") or {})
 
 
 def stamp(item: Object) -> dict[str, str]:

@@ -35,7 +35,7 @@ ANSWERS = {
     "converge": "changes=[], restarts=pending, left=[], missing=[], held=[]",
     "services": "actions=[], restarted=[], restarting=asked, unconfirmed=way_in == 'unknown' and not check",
     "kubeadm": "changes=[], restarted=[], restarting=[], restarts=[], initialised=True",
-    "objects": "changes=[], notes=[]",
+    "objects": "changes=[], notes=[str(one) for one in given['wanted']]",
     "quorum": "actions=[], skip_phases=[]",
     "etcd_member": "actions=[]",
     "rolled_out": "waited=0",
@@ -80,6 +80,7 @@ class Nodes:
     idle: frozenset[str] = frozenset()
     fails: dict[str, str] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
+    manifests: dict[str, str] = field(default_factory=dict)
     tasks: list[tuple[str, str]] = field(default_factory=list)
 
     def phase(self, name: str) -> None:
@@ -110,6 +111,8 @@ class Nodes:
         return result
 
     def _write(self, build: BuildFolder) -> None:
+        for path, text in self.manifests.items():
+            (build.folder / path).write_text(text, encoding="utf-8")
         hosts = {name: self._host(name) for name in build.nodes}
         roles = {
             "control_planes": [name for name in build.nodes if build.is_control_plane(name)],
@@ -118,7 +121,11 @@ class Nodes:
             "workers": [name for name in build.nodes if not build.is_control_plane(name)],
         }
         children = {group: {"hosts": {name: None for name in names}} for group, names in roles.items()}  # noqa: C420
-        lists: dict[str, object] = {"kharden_manifests": [], "kharden_peers": [], "kharden_serving": []}
+        lists: dict[str, object] = {
+            "kharden_manifests": list(self.manifests),
+            "kharden_peers": [],
+            "kharden_serving": [],
+        }
         whole = {"kharden_network_routed": True, "kharden_network_brought": True} | lists
         (build.folder / "ansible/hosts.yaml").write_text(
             yaml.safe_dump({"all": {"hosts": hosts, "children": children, "vars": whole}}), encoding="utf-8"
@@ -180,6 +187,13 @@ def test_everybody_is_changed_who_has_something_to_do(nodes: Nodes) -> None:
     nodes.run()
     assert nodes.changed() == ALL - nodes.idle
     assert {("cp1", ASKED), ("cp1", OBJECTS)} <= set(nodes.tasks)
+
+
+def test_objects_are_what_stands_in_documents_of_any_file(nodes: Nodes) -> None:
+    texts = ("---\nkind: A\n---\n{kind: B, of: '{{ 1 }}'}\n", "---\n---\n# nothing\n---\nnull\n---\nkind: C\n---\n")
+    nodes.manifests = {f"{number}.yaml": text for number, text in enumerate(texts)}
+    result = nodes.run(tags="manifests")
+    assert result.notes == [f"cp1: {one}" for one in ({"kind": "A"}, {"kind": "B", "of": "{{ 1 }}"}, {"kind": "C"})]
 
 
 def test_the_controllers_clock_is_told_as_it_is_wherever_that_is(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,6 +253,9 @@ def test_seconds_have_the_same_phases_whether_it_went_well_or_not(
 # --- the manifest of a network plugin
 
 
+MANIFEST = "apiVersion: v1\nkind: Pod\nmetadata: {name: one}\n"
+
+
 def with_manifest(site: Site, content: str) -> Path:
     digest = hashlib.sha256(content.encode()).hexdigest()
     path = site.add("a")
@@ -266,13 +269,15 @@ def with_manifest(site: Site, content: str) -> Path:
 
 @pytest.mark.parametrize("task", ["validate", "render"])
 def test_a_manifest_with_a_secret_is_refused_before_anything_is_made(site: Site, task: str) -> None:
-    manifest = with_manifest(site, "kind: Namespace\n---\nkind: Secret\nstringData: {key: canary-4711}\n")
+    secret = MANIFEST.replace("Pod", "Secret") + "stringData: {key: canary-4711}\n"
+    manifest = with_manifest(site, f"{MANIFEST}---\n{secret}")
     with pytest.raises(Exit) as caught:
         cli.collection(site.root, default_cluster="a")[task](Context())
     assert caught.value.message == (
-        f"kharden: {manifest}: 1 problem\n  {manifest}:3:1: "
+        f"kharden: {manifest}: 1 problem\n  {manifest}:5:1: "
         "this Secret has values, which would lie in the clear in build/: "
-        "leave out its data and stringData, and fill it in the cluster by kubectl"
+        "leave out its data and stringData and the annotation kubectl.kubernetes.io/last-applied-configuration, "
+        "and fill it in the cluster by kubectl"
     )
     assert {path.name for path in site.root.iterdir()} == {"inventories", "identity"}
     assert not list((site.root / "identity").iterdir())
@@ -280,7 +285,7 @@ def test_a_manifest_with_a_secret_is_refused_before_anything_is_made(site: Site,
 
 def test_what_is_rarely_meant_in_a_manifest_is_a_warning(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     ports = "{containers: [{ports: [{containerPort: 9100}]}], hostNetwork: true}"
-    with_manifest(site, f"kind: Pod\nspec: {ports}\n")
+    with_manifest(site, f"{MANIFEST}spec: {ports}\n")
     assert run(site, "validate") == 0
     said = capsys.readouterr().out
     assert "network.yaml:1:1: these ports of a workload on the nodes' own network are dropped" in said

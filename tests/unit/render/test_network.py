@@ -13,8 +13,6 @@ from kharden.pki.views import for_node
 from kharden.plan.arguments import controller_manager
 from kharden.render.cluster import render_cluster
 from kharden.render.pinned import read_network
-from kharden.render.plugin_manifest import examined
-from kharden.spec.problems import SpecError
 from tests.unit.plan.planner import Planner
 
 from .stand_ins import PLACE, rendered, stand_ins, supplied
@@ -125,78 +123,3 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_other_plugins_read_nothing(tmp_path: Path) -> None:
     assert read_network(None, tmp_path) is None
-
-
-def refused(content: str) -> list[str]:
-    with pytest.raises(SpecError) as caught:
-        examined("network.yaml", content.encode(), ())
-    assert "canary" not in str(caught.value.details)
-    return [f"{one.line}:{one.column} {one.message}" for one in caught.value.problems]
-
-
-SECRETS = """\
-kind: Secret
-metadata: {name: one}
-data: {key: Y2FuYXJ5}
----
-{kind: ServiceAccount, metadata: {name: two}}
----
-# A key: it is the plugin's.
-  kind: Secret
-  metadata: {name: three}
-  stringData: {key: canary}
----
-kind: List
-items:
-  - {kind: Secret, metadata: {name: four}, data: {key: Y2FuYXJ5}}
----
-{kind: Secret, metadata: {name: five}, type: Opaque}
----
-base: &base {data: {key: Y2FuYXJ5}}
-<<: *base
-kind: Secret
-"""
-
-
-def test_a_secret_with_values_would_lie_in_the_clear() -> None:
-    what = "this Secret has values, which would lie in the clear in build/"
-    assert refused(SECRETS) == [f"1:1 {what}", f"8:3 {what}", f"12:1 {what}", f"18:1 {what}"]
-
-
-@pytest.mark.parametrize(
-    ("content", "where"),
-    [
-        ("kind: Namespace\nkind: [canary\n", "3:1 a list or section in brackets isn't closed"),
-        ("kind: !canary {}\n", "1:7 tags (!) are refused"),
-        ("kind: 2026-13-45 # canary\n", "1:1 this can't be read as YAML"),
-    ],
-)
-def test_what_is_no_yaml_is_refused_here_and_not_on_a_node(content: str, where: str) -> None:
-    assert refused(content) == [where]
-
-
-DAEMON = """\
-kind: DaemonSet
-spec:
-  template:
-    spec:
-      hostNetwork: HOST
-      containers:
-        - ports: [{containerPort: 4240}, {containerPort: 8472, protocol: UDP}, {name: none}]
-        - {name: other}
-"""
-
-
-def test_closed_ports_of_workloads_on_the_nodes_network_are_named() -> None:
-    daemon = DAEMON.replace("HOST", "true").encode()
-    (warning,) = examined("network.yaml", daemon, ())
-    assert (warning.line, warning.message) == (
-        1,
-        "these ports of a workload on the nodes' own network are dropped by their firewall: 4240/TCP, 8472/UDP",
-    )
-    (warning,) = examined("network.yaml", daemon, {("udp", 8472)})
-    assert warning.message.endswith(": 4240/TCP")
-    assert examined("network.yaml", daemon, {("udp", 8472), ("tcp", 4240)}) == ()
-    assert examined("network.yaml", DAEMON.replace("HOST", "false").encode(), ()) == ()
-    odd = b"kind: Pod\nspec: {hostNetwork: true, containers: text}\n---\n- 1\n---\n"
-    assert examined("network.yaml", odd, ()) == ()
