@@ -83,6 +83,8 @@ def _key(section: _Open, event: yaml.NodeEvent, place: Place) -> tuple[str, str]
         return None
     if not isinstance(event, yaml.ScalarEvent):
         return "a key is a word, not a list, a section or an alias", "quote a text that begins with a bracket or *"
+    if event.value == "<<" and event.implicit[0]:
+        return "merge keys (<<) are refused", "write the keys themselves"
     first = section.keys.setdefault(event.value, place)
     if first is place:
         return None

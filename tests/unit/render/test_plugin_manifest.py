@@ -94,6 +94,7 @@ def test_nodes_agree_on_which_secrets_have_values(secret: dict[str, Any]) -> Non
         ("? [canary]\n: 1\n", "1:3 a key is a word, not a list, a section or an alias"),
         ("[" * 200_000, f"1:201 {DEEP}"),
         ("- " * 200_000, f"1:401 {DEEP}"),
+        ("kind: Secret\n<<: {data: {key: Y2FuYXJ5}}\ndata: {}\n", "2:1 merge keys (<<) are refused"),
         # The last one wins, and the bytes of the first would lie there all the same.
         (
             "kind: Secret\ndata: {key: Y2FuYXJ5}\n'data': {}\n",
