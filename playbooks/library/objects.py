@@ -95,6 +95,7 @@ ARGUMENTS = {
 }
 _NAMESPACE = "Namespace"
 _NODE = "Node"
+_DEFAULT = "default"
 _OWN_FIELDS = "(these fields become kharden's)"
 
 
@@ -115,6 +116,7 @@ class Comparison:
     def run(self, *, plan: bool) -> None:
         """Compare, and apply unless it is a plan."""
         live = self.api.found(self.wanted)
+        self.wanted = [_where_it_is(item, live) for item in self.wanted]
         differing = self._differing(live)
         taints = self._taints(live)
         leftovers = self._leftovers() + self._tokens()
@@ -129,7 +131,7 @@ class Comparison:
 
     def _differing(self, live: dict[str, api_objects.Object]) -> list[api_objects.Object]:
         there = {item["metadata"]["name"] for item in live.values() if item["kind"] == _NAMESPACE}
-        known = [item for item in self.wanted if item["metadata"].get("namespace", "default") in there]
+        known = [item for item in self.wanted if item["metadata"].get("namespace", _DEFAULT) in there]
         known = [item for item in known if item["kind"] != _NODE or api_objects.identity(item) in live]
         after = self.api.applied(known, dry=True)
         differing = []
@@ -189,6 +191,14 @@ class Comparison:
 
     def _note(self, name: str, action: str, diff: str, **more: str) -> None:
         self.changes.append({"path": name, "action": action, "diff": diff} | more)
+
+
+def _where_it_is(item: api_objects.Object, live: dict[str, api_objects.Object]) -> api_objects.Object:
+    """With the namespace that kubectl took for it, where it names none and isn't the cluster's own."""
+    if item["metadata"].get("namespace"):
+        return item
+    there = item | {"metadata": item["metadata"] | {"namespace": _DEFAULT}}
+    return there if api_objects.identity(there) in live else item
 
 
 def _marks(node: api_objects.Object) -> api_objects.Object:

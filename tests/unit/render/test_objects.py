@@ -297,3 +297,12 @@ def test_the_servers_words_of_a_refused_secret_are_not_told(cluster: Cluster, wa
     result = run_module("objects", {"wanted": [*wanted, secret(data={"key": "canary-4711!"})], **arguments})
     assert result.status == 1
     assert result.values["msg"].endswith("it failed among objects with Secrets (sensitive content, not shown)")
+
+
+def test_an_object_without_a_namespace_is_in_default_and_placed_once(cluster: Cluster, wanted: list[Object]) -> None:
+    own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plugin"}, "data": {"key": "one"}}
+    assert cluster.place([*wanted, own]).actions == {"ConfigMap//plugin": "create"}
+    assert not cluster.place([*wanted, own]).values["changed"]
+    own["data"] = {"key": "two"}
+    assert cluster.place([*wanted, own], check=True).actions == {"ConfigMap/default/plugin": "update"}
+    cluster.run("delete", "configmap", "plugin", "--namespace=default")
