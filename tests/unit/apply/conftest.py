@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ from kharden.seal import STORES, Identities, load_or_create_identity
 from tests.unit.render.stand_ins import GOLDEN, planned, rendered
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from kharden.render.cluster import Build
 
@@ -31,6 +33,14 @@ class Written:
     def digest(self) -> str:
         """Of the cluster.yaml that it was rendered from."""
         return self.build.plan.spec_digest
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A tmpfs of the test's own: each run clears there what killed ones left, and others run at the same time."""
+    with tempfile.TemporaryDirectory(prefix="kharden-test-", dir="/dev/shm") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
 
 
 # In the place of ssh: the last argument is run in a folder of the node's, which may be away.

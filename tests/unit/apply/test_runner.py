@@ -214,9 +214,13 @@ def test_a_playbook_that_ansible_does_not_take_is_told_in_one_line(site: Site) -
     assert "no.such.module" in error.message
 
 
+def waiting(site: Site) -> dict[str, object]:
+    """A task that ends when the test lets it, or long after all else."""
+    return shell(f"for _ in $(seq 1200); do [ ! -e {site.root}/goes ] || exit 0; sleep 0.1; done")
+
+
 def test_one_that_is_ended_says_so(site: Site) -> None:
-    # Ansible's own child, which runs the task, is left to end by itself.
-    site.write(play("Host", shell("sleep 2")))
+    site.write(play("Host", waiting(site)))
     program = f"""
 import sys
 from pathlib import Path
@@ -240,16 +244,19 @@ except runner.RemoteError as error:
         assert process.stderr
         assert process.stdout.readline() == "Host\n"
         process.send_signal(signal.SIGTERM)
+        # Ansible's own child, which runs the task, is left to end by itself.
+        assert process.wait(300) == 1
+        (site.root / "goes").touch()
         said = process.stderr.read()
-        assert process.wait(30) == 1
     assert said.strip() == "it was interrupted: apply again; it goes on where it stopped"
 
 
 def test_one_whose_lock_was_taken_away_stops(site: Site) -> None:
-    site.write(play("Host", shell("sleep 4"), shell(f"touch {site.root}/went-on")))
+    site.write(play("Host", waiting(site), shell(f"touch {site.root}/went-on")))
     request = Run(site.root / "build", site.workspace, site.root / "cache", Stage(()), is_lost=lambda: True)
     with pytest.raises(RemoteError, match=r"^the cluster's lock was taken away"):
         run(request, Shown())
+    (site.root / "goes").touch()
     assert not (site.root / "went-on").exists()
 
 

@@ -4,13 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kharden.apply import workspace as module
 from kharden.apply.workspace import workspace
 from kharden.errors import MissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Enters a workspace, puts a secret there, says where, and waits until it is ended.
 PROGRAM = """
@@ -29,8 +34,19 @@ def mount_type(path: Path) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()[-1]
 
 
-def test_it_is_private_and_in_memory_and_goes() -> None:
+@contextmanager
+def ended_after(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with the block also where that fails; else the test would wait for it and never say why."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_it_is_private_and_in_memory_and_goes(memory: Path) -> None:
     with workspace() as folder:
+        assert folder.parent == memory
         assert folder.stat().st_mode & 0o7777 == 0o700
         assert folder.stat().st_uid == os.geteuid()
         assert mount_type(folder) in {"tmpfs", "ramfs"}
@@ -58,35 +74,39 @@ def test_it_goes_however_the_run_ends(error: type[BaseException]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_goes_when_somebody_ends_the_process(number: signal.Signals) -> None:
     argv = [sys.executable, "-c", PROGRAM]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with ended_after(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)) as process:
         assert process.stdout
         folder = Path(process.stdout.readline().strip())
         assert (folder / "payload").exists()
         process.send_signal(number)
-        assert process.wait(30) != 0
+        assert process.wait(120) != 0
     assert not folder.exists()
 
 
 def test_what_a_killed_run_left_goes_with_the_next_and_one_that_lives_keeps_its_own() -> None:
     argv = [sys.executable, "-c", PROGRAM]
     with (
-        subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as killed,
-        subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as alive,
+        ended_after(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)) as killed,
+        ended_after(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)) as alive,
     ):
         assert killed.stdout
         assert alive.stdout
         left, kept = Path(killed.stdout.readline().strip()), Path(alive.stdout.readline().strip())
         # Something that it had started, and that outlives it.
-        helper = subprocess.Popen(["sh", "-c", "sleep 600; :", str(left)], start_new_session=True)
-        killed.kill()
-        killed.wait()
-        assert (left / "payload").exists()
-        with workspace():
-            assert not left.exists()
-            assert (kept / "payload").exists()
-        assert helper.wait(60) != 0
+        outlives = ["sh", "-c", "read line", str(left)]
+        with ended_after(
+            subprocess.Popen(outlives, stdin=subprocess.PIPE, text=True, start_new_session=True)
+        ) as helper:
+            killed.kill()
+            killed.wait()
+            assert (left / "payload").exists()
+            with workspace():
+                assert not left.exists()
+                assert (kept / "payload").exists()
+            assert helper.wait(120) == -signal.SIGKILL
         alive.terminate()
-    assert not kept.exists()
+        alive.wait(120)
+        assert not kept.exists()
 
 
 def test_signals_do_afterwards_what_they_did_before() -> None:
