@@ -9,9 +9,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# How long an example takes is no claim of ours: the machine is shared with other tests, and has slow moments.
+settings.register_profile("kharden", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kharden")
 
 
 def pytest_configure() -> None:

@@ -124,7 +124,7 @@ NAMES = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4)
 )
 
 
-@settings(deadline=None, max_examples=50)  # it writes to a disk that others use as well
+@settings(max_examples=50)  # it writes to a disk
 @given(st.dictionaries(NAMES, st.binary(max_size=2000), max_size=8))
 def test_every_file_comes_back_and_follows_its_folders(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]

@@ -122,7 +122,7 @@ def test_what_is_no_digest_never_becomes_a_path(store: Store, digest: str) -> No
     assert store.recall("builds", "key") == "value"
 
 
-@settings(deadline=None, max_examples=50)  # it writes to a disk that others use as well
+@settings(max_examples=50)  # it writes to a disk
 @given(content=st.binary(max_size=200), length=st.integers(0, 200))
 def test_an_index_that_is_not_what_was_written_counts_as_empty(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, length: int

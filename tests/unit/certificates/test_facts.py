@@ -137,7 +137,7 @@ def test_names_of_keys() -> None:
     assert "Ed25519" in key_name(ed25519.Ed25519PrivateKey.generate().public_key())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 @pytest.mark.parametrize("name", ["RSA", "ECDSA"])
 def test_a_damaged_key_is_not_the_certificates(name: str, at: float, flip: int) -> None:
@@ -160,7 +160,7 @@ def test_a_damaged_key_is_not_the_certificates(name: str, at: float, flip: int) 
 
 
 @pytest.mark.filterwarnings("ignore:.*disallowed by RFC 5280:cryptography.utils.CryptographyDeprecationWarning")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(at=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
 def test_a_damaged_certificate_is_read_or_said_to_be_unreadable(at: float, value: int) -> None:
     key = _key()

@@ -197,7 +197,7 @@ def test_an_accepted_path_means_itself_and_nothing_else(path: str) -> None:
         assert all(above.startswith("/") and path.startswith(f"{above}/") for above in payload.parents(path))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(PIECES, min_size=1, max_size=4).map("/".join), min_size=1, max_size=4))
 def test_whatever_the_paths_nothing_outside_is_seen_to_change(paths: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -309,7 +309,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_lying_node_breaks_nothing(
     data: st.DataObject, plan: ClusterPlan, recorded: dict[str, Any], digests: dict[str, str], snapshot: Snapshot

@@ -174,7 +174,7 @@ _HOSTS = st.lists(st.lists(_LABEL, min_size=1, max_size=3).map(".".join), max_si
 _ADDRESSES = st.lists(st.ip_addresses(), max_size=6, unique=True)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(dns=_HOSTS, addresses=_ADDRESSES)
 def test_names_come_back_as_they_were_given(
     plan: ClusterPlan, now: datetime, dns: list[str], addresses: list[IPAddress]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kharden.errors import InputError
@@ -42,7 +42,6 @@ def facts(*, version: int = 2, oom: bool = True, files: int = 1 << 30) -> LabFac
     later=st.sets(st.integers(1, 254), min_size=1, max_size=8),
     networks=st.sampled_from(sorted(NETWORKS)),
 )
-@settings(deadline=None)
 def test_a_nodes_ranges_stay_when_others_come_and_go(
     planned: Planner, first: set[int], later: set[int], networks: str
 ) -> None:
@@ -57,7 +56,6 @@ def test_a_nodes_ranges_stay_when_others_come_and_go(
     offsets=st.sets(st.integers(1, 254), min_size=1, max_size=12),
     networks=st.sampled_from(sorted(NETWORKS)),
 )
-@settings(deadline=None)
 def test_ranges_are_apart_and_lie_in_the_clusters_own(planned: Planner, offsets: set[int], networks: str) -> None:
     plan = planned(offsets=tuple(offsets), networks=networks)
     every = [network for own in ranges(plan).values() for network in own]
@@ -71,7 +69,6 @@ def test_ranges_are_apart_and_lie_in_the_clusters_own(planned: Planner, offsets:
 
 
 @given(offsets=st.sets(st.integers(1, 4000), min_size=2, max_size=6), bits=st.integers(3, 9))
-@settings(deadline=None)
 def test_two_nodes_share_a_range_exactly_where_it_is_refused(planned: Planner, offsets: set[int], bits: int) -> None:
     network = {"nodeCIDRs": ["192.0.0.0/20"], "podCIDRs": [f"10.0.0.0/{24 - bits}"]}
     collide = len({offset % (1 << bits) for offset in offsets}) < len(offsets)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jinja2
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import nodes
 
@@ -55,7 +55,6 @@ values = st.recursive(
 
 
 @given(values)
-@settings(deadline=None)
 def test_a_value_comes_back_out_of_yaml_as_it_was(value: object) -> None:
     written = to_yaml(value)
     assert "\n" not in written
@@ -67,7 +66,6 @@ def test_a_value_comes_back_out_of_yaml_as_it_was(value: object) -> None:
 
 
 @given(texts)
-@settings(deadline=None)
 def test_a_text_comes_back_out_of_toml_as_it_was(value: str) -> None:
     assert tomllib.loads(f"key = {to_yaml(value)}\nafter = 2\n") == {"key": value, "after": 2}
 

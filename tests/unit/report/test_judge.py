@@ -202,7 +202,7 @@ def test_what_was_left_out_on_request_does_not_count(plan: ClusterPlan, good: li
     assert exit_status(half) == 2
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(oks=st.lists(st.tuples(st.sampled_from(["cp1", "w1"]), st.sampled_from([True, False, None])), max_size=6))
 def test_a_pass_needs_every_node_and_nothing_else(
     oks: list[tuple[str, bool | None]], plan: ClusterPlan, good: list[Observation], now: datetime

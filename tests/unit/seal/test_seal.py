@@ -151,7 +151,7 @@ def test_a_recipient_with_a_wrong_checksum_is_named(tmp_path: Path) -> None:
         seal(b"text", [bad])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(position=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
 def test_a_damaged_store_gives_no_plaintext(tmp_path: Path, *, position: float, flip: int, cut: bool) -> None:
     identities = _made(tmp_path)

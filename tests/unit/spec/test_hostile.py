@@ -103,13 +103,13 @@ def outcome(path: Path, content: bytes) -> Loaded | SpecError:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes(path: Path, content: bytes) -> None:
     assert isinstance(outcome(path, content), SpecError)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_valid_text_with_anything_put_in(path: Path, data: st.DataObject) -> None:
     text = VALID
@@ -140,7 +140,7 @@ def _with(path: tuple[str | int, ...], value: object) -> object:
     return data
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(where=st.sampled_from(_paths(DATA)), value=_VALUES)
 def test_a_valid_tree_with_anything_in_one_place(path: Path, where: tuple[str | int, ...], value: object) -> None:
     # JSON is YAML, so this reaches every kind of value at every place.
