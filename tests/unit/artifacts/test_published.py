@@ -107,9 +107,8 @@ def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
         for name, value in running.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-        monkeypatch.setattr(
-            published, "Downloader", lambda folder: download.Downloader(folder, download.Limits(timeout=2, pause=0.01))
-        )
+        limits = download.Limits(timeout=120, pause=0.01)
+        monkeypatch.setattr(published, "Downloader", lambda folder: download.Downloader(folder, limits))
         running.files.update(GOOD)
         yield running
 

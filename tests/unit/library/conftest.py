@@ -67,7 +67,7 @@ def run_module(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         preexec_fn=before,
     )
     lines = done.stdout.strip().splitlines()

@@ -130,7 +130,7 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
         (folder / "log").open("wb") as log,
         subprocess.Popen([programs["containerd"], "--config", config], stdout=log, stderr=log) as it,
     ):
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 120
         while "containerd successfully booted" not in (said := (folder / "log").read_text()):
             assert it.poll() is None, said
             assert time.monotonic() < limit, said
