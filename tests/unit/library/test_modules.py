@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -304,22 +304,49 @@ def test_a_control_plane_must_answer_where_that_is_asked(made: Node) -> None:
     assert run_module("services", {**given, "control_plane": True}, check=True).status == 0
 
 
+# In a network namespace of its own, where nobody else has the service proxy's port: what comes of a module while
+# nothing listens there, while something does that isn't well, and while a service proxy would.
+PROXIED = """
+import json, subprocess, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from tests.unit.library.conftest import run_module
+
+class Proxy(BaseHTTPRequestHandler):
+    well = 503
+
+    def do_GET(self):
+        self.send_response(self.well if self.path == "/livez" else 404)
+        self.end_headers()
+
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+given = json.loads(sys.argv[1])
+done = [run_module("services", given), run_module("services", given, check=True)]
+with HTTPServer(("127.0.0.1", 10256), Proxy) as server:
+    Thread(target=server.serve_forever, daemon=True).start()
+    for Proxy.well in (503, 200):
+        done.append(run_module("services", given))
+    server.shutdown()
+print(json.dumps([[one.status, one.values.get("msg", "")] for one in done]))
+"""
+
+
+@pytest.mark.lab
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
 def test_the_service_proxy_must_answer_where_that_is_asked(node: Node) -> None:
     given = {"pending": str(node.pending), "kernel": False, "timeout": 0, "service_proxy": True}
-    result = run_module("services", given)
-    assert result.status == 1
-    assert "kube-proxy: 0 s on, it doesn't answer on port 10256: look at kubectl" in result.values["msg"]
-    assert run_module("services", given, check=True).status == 0
-
-    class Well(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/livez" else 503)
-            self.end_headers()
-
-    with HTTPServer(("127.0.0.1", 10256), Well) as proxy:
-        Thread(target=proxy.serve_forever, daemon=True).start()
-        assert run_module("services", given).status == 0
-        proxy.shutdown()
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", PROXIED, json.dumps(given)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    absent, planned, unwell, well = json.loads(done.stdout)
+    for status, said in (absent, unwell):
+        assert status == 1
+        assert "kube-proxy: 0 s on, it doesn't answer on port 10256: look at kubectl" in said
+    assert (planned, well) == ([0, ""], [0, ""])
 
 
 class Api:
