@@ -16,6 +16,7 @@ _DEFAULT_AWAY = {"static-pod/kube-apiserver": 60.0, "static-pod/etcd": 10.0}
 _SEEN = "as it took there before"
 _ASSUMED = "assumed: nobody has seen it there yet"
 _MEASURED = "measured"
+_UNMEASURED = "not measured, since what restarted it failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,8 @@ class Restarts:
         what, away = str(item["name"]), item.get("away")
         if what not in _DEFAULT_AWAY:
             return Restart(order, node, what)
+        if away is None and not self.check:
+            return Restart(order, node, what, reason=_UNMEASURED)
         if away is None:
             return Restart(order, node, what, _DEFAULT_AWAY[what], _ASSUMED)
         return Restart(order, node, what, float(away), _SEEN if self.check else _MEASURED)

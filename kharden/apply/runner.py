@@ -59,7 +59,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A task that changed something (or, in check mode, would): `details` are the module's own `changes`."""
+    """A task that changed something (or, in check mode, would): `details` are the module's own `changes`.
+
+    Of a task that failed they are what it had done by then, or begun.
+    """
 
     node: str
     task: str
@@ -186,6 +189,7 @@ class _Listener:
     def __init__(self, progress: Progress, stage: Stage, *, check: bool = False) -> None:
         self.progress = progress
         self._stage = stage
+        self._check = check
         self._restarts = Restarts(check)
         self._plays = 0
         self._play = ""  # one of which no task runs isn't worth a word
@@ -226,19 +230,23 @@ class _Listener:
         outcome = data.get("res")
         result: dict[str, Any] = outcome if isinstance(outcome, dict) else {}
         state = _STATES[kind]
+        # Of one that failed what it had done by then is known, where it is ours; a look has done nothing.
+        details = tuple(result.get("changes") or result.get("actions") or ())
+        unfinished = state == "failed" and not self._check and bool(details)
         if state == "failed" and data.get("ignore_errors"):
             state = "ok"
         if state == "unreachable" and node in self._stage.others:
             self.result.notes.append(f"{node}: can't be reached, and is left alone")
         elif state in {"failed", "unreachable"}:
             self.result.failures.append(Failure(node, task, _message(result), state == "unreachable"))
-        elif result.get("changed"):
+        elif result.get("changed") or unfinished:
             state = "changed"
-            details = result.get("changes") or result.get("actions") or ()
-            self.result.changes.append(Change(node, task, tuple(details)))
+        if unfinished or state == "changed":
+            self.result.changes.append(Change(node, task, details))
         self.result.notes += [f"{node}: {note}" for note in _notes(result)]
         self.result.tasks[node] = self.result.tasks.get(node, 0) + (state != "skipped")
-        self._restarts.note((self._plays, data.get("task_uuid", task)), node, result.get("restarting") or ())
+        if kind != "runner_on_failed" or not self._check:
+            self._restarts.note((self._plays, data.get("task_uuid", task)), node, result.get("restarting") or ())
         self.progress.task(node, task, state)
 
 

@@ -183,12 +183,14 @@ def _show_changes(result: ApplyResult, *, as_json: bool, diff: bool, whole: bool
     if result.restarts:
         from kharden.apply.restarts import lines
 
-        screen.print("Restarts, in this order:" if diff else "Restarted:", highlight=False)
+        done = "Restarted:" if whole else "Restarted, or begun to:"
+        screen.print("Restarts, in this order:" if diff else done, highlight=False)
         for line in lines(result.restarts):
             screen.print(visible(line), highlight=False)
     _show_notes(result, as_json=False)
     verb = "would change" if diff else "changed"
-    nothing = "nothing to change" if whole else "nothing was changed"
+    # A program that isn't ours says nothing of what it did before it failed.
+    nothing = "nothing to change" if whole else "no task that changes something came to its end"
     screen.print(f"{len(rows)} tasks {verb} something" if rows else nothing, highlight=False)
 
 

@@ -89,7 +89,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes:
-  description: Every path that was changed, or would be in check mode.
+  description: Every path that was changed, or would be in check mode; also where the module fails half-way.
   returned: always
   type: list
   elements: dict
@@ -216,8 +216,12 @@ def _carry_out(
             record.store(params["record"], record.in_flight(after, before))
             restarts.add(params["pending"], coming)
 
-    placing.place(found.steps, staging=params["staging"], before_first=before_first)
-    record.store(params["record"], record.remember_times(after))
+    done: list[survey.Step] = []
+    try:
+        placing.place(found.steps, staging=params["staging"], before_first=before_first, done=done)
+        record.store(params["record"], record.remember_times(after))
+    except NodeError as error:
+        raise NodeError(error.message, changes=[step.change.as_result() for step in done]) from None
 
 
 def as_result(found: survey.Survey, coming: list[str], *, with_diff: bool) -> dict[str, Any]:

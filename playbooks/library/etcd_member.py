@@ -85,7 +85,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be in check mode.
+  description: What was done, or would be in check mode. Where the module fails the last one may have been begun only.
   returned: always
   type: list
   elements: dict
@@ -109,19 +109,15 @@ def become(params: dict[str, Any], actions: list[dict[str, str]], *, plan: bool)
     if gate is None:
         raise NodeError("members: names nobody: correct it")
     own = membership.Membership(
-        gate, f"kharden-{params['cluster']}", params["timeout"], Path(params["data"]), params["pending"]
+        gate, f"kharden-{params['cluster']}", params["timeout"], Path(params["data"]), params["pending"], actions
     )
     if plan:  # a new machine has no program yet to ask the others with
         actions.append({"action": "start", "name": etcd.UNIT})
         return
     if params["state"] == "joined" and own.finish():
         return
-    stale = own.stale() if params["state"] == "joined" else None
-    if stale:
-        actions.append({"action": "remove", "name": f"etcd member {stale}"})
-    actions.append({"action": "start", "name": etcd.UNIT})
     if params["state"] == "joined":
-        own.join(stale)
+        own.join(own.stale())
     else:
         own.begin()
 

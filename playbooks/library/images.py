@@ -97,7 +97,7 @@ missing:
   elements: str
   sample: ["registry.k8s.io/pause:3.10.2"]
 changes:
-  description: The same as actions with their digests.
+  description: The same as actions with their digests; where the module fails, those that were imported by then.
   returned: always
   type: list
   elements: dict
@@ -199,14 +199,20 @@ def check(wanted: list[dict[str, Any]]) -> None:
             raise NodeError(f"wanted: {name!r} is not 64 lower-case hexadecimal digits: correct the list")
 
 
-def bring(runtime: Runtime, missing: list[dict[str, Any]], staging: str) -> None:
-    """Import the missing images and see that they are there."""
+def bring(runtime: Runtime, missing: list[dict[str, Any]], staging: str, done: list[dict[str, Any]]) -> None:
+    """Import the missing images, which `done` takes one after the other, and see that they are there."""
     for image in missing:
         runtime.load(image, staging)
+        done.append(image)
     found = runtime.images()
     for image in different(missing, found):
         has = found.get(image["reference"], "nothing")
         raise NodeError(f"{image['reference']}: should be {image['digest']} but containerd has {has}: apply again")
+
+
+def as_changes(imported: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """What the module returns of images that were imported, or would be."""
+    return [{"action": "import", "name": f"{image['reference']} ({image['digest']})"} for image in imported]
 
 
 def main() -> None:
@@ -217,18 +223,19 @@ def main() -> None:
     runtime = Runtime(module.params["ctr"], module.params["address"])
     look_only = module.check_mode or module.params["state"] == "queried"
     lock = nullcontext() if look_only else files.exclusively(str(PurePosixPath(staging).parent))
+    done: list[dict[str, Any]] = []
     try:
         check(wanted)
         with lock:
             missing = different(wanted, runtime.images())
             if not look_only:
-                bring(runtime, missing, staging)
+                bring(runtime, missing, staging, done)
     except NodeError as error:
-        module.fail_json(msg=error.message)
+        module.fail_json(msg=error.message, changes=as_changes(done))
     module.exit_json(
         changed=bool(missing) and module.params["state"] == "present",
         missing=[image["reference"] for image in missing],
-        changes=[{"action": "import", "name": f"{image['reference']} ({image['digest']})"} for image in missing],
+        changes=as_changes(missing),
         archives=[{"sha256": image["archive_sha256"], "size": image["size"]} for image in missing],
     )
 

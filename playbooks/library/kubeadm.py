@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
+    from collections.abc import Callable
+
     from playbooks.module_utils.kharden import (
         api_objects,
         changes,
@@ -210,6 +212,7 @@ class Comparison:
         self.params = params
         self.plan = plan
         self.changes: list[changes.Change] = []
+        self.done: list[dict[str, Any]] = []  # of these and of what is uploaded, what has taken effect
         self.uploaded: list[dict[str, Any]] = []
         self.restarted: list[dict[str, Any]] = []
         self.restarting: list[dict[str, Any]] = []
@@ -258,14 +261,16 @@ class Comparison:
         self.uploaded = [told for _, told in found]
         waiting = restarts.pending(self.params["pending"])  # what a run that was cut off has uploaded
         due = {name for told in self.uploaded for name in told["restarts"]} | waiting.intersection(uploads.RESTARTS)
-        self.restarting += [{"name": name, "turn": 0} for name in sorted(due)]
         if self.plan:
+            self.restarting += [{"name": name, "turn": 0} for name in sorted(due)]
             return
         restarts.add(self.params["pending"], due)
         for part in dict.fromkeys(part for part, _ in found):
             uploads.upload(self._source(), part)
+            self.done += [told for of, told in found if of == part]
         for name in sorted(due):
             uploads.restart(api, name)
+            self.restarting.append({"name": name, "turn": 0})
             restarts.strike(self.params["pending"], [name])
 
     def _static_pod(self, name: str, path: str, wanted: bytes) -> None:
@@ -280,12 +285,14 @@ class Comparison:
             return
         if change.action == "attributes":
             files.set_attributes(path, files.own(_MODE))
+            self.done.append(change.as_result())
             return
         if name == "etcd" and present is None:
             raise NodeError(f"{path}: is missing, and kubeadm can't tell the other members: restore it, or join again")
-        self._install(name, path, wanted, present)
+        self._install(name, change, wanted, present)
 
-    def _install(self, name: str, path: str, wanted: bytes, present: bytes | None) -> None:
+    def _install(self, name: str, change: changes.Change, wanted: bytes, present: bytes | None) -> None:
+        path = change.path
         if self.quorum and present is not None:
             self.quorum.before_restart(name)
         item = f"{restarts.STATIC_POD}{name}"
@@ -294,6 +301,9 @@ class Comparison:
         waited = item in restarts.pending(self.params["pending"])
         restarts.add(self.params["pending"], [item])
         _write(path, wanted)
+        self.done.append(change.as_result())
+        if before:
+            self.restarting.append({"name": item, "turn": 0, "away": None})
         if unit := self.params["kubelet"]:
             self._have_started(unit, anew=not before)
         try:
@@ -306,10 +316,10 @@ class Comparison:
             back = self._put_back(name, path, present)
             if not waited:
                 restarts.strike(self.params["pending"], [item])
-            raise NodeError(f"{error.message}; {back}", **self._so_far(name)) from None
+            raise NodeError(f"{error.message}; {back}") from None
         if before:
             restarts.remember(self.params["pending"], item, away)
-            self.restarting.append({"name": item, "turn": 0, "away": away})
+            self.restarting[-1]["away"] = away
         start = {"before": max((one.start for one in before), default=0), "after": max(one.start for one in after)}
         self.restarted.append({"name": item, **start})
         restarts.strike(self.params["pending"], [item])
@@ -329,8 +339,10 @@ class Comparison:
         """Restore the old manifest, and tell whether what it describes runs again."""
         if present is None:
             files.remove(path)
+            self.done.pop()
             return f"{path} was removed again"
         _write(path, present)
+        self.done.pop()
         try:
             static_pods.await_new(
                 name, frozenset(), static_pods.probe_of(present.decode(errors="replace")), self.params["timeout"]
@@ -339,9 +351,9 @@ class Comparison:
             return f"the old {path} is back but {name} doesn't answer yet"
         return f"the old {path} is back and {name} answers"
 
-    def _so_far(self, failed: str) -> dict[str, Any]:
-        done = [change.as_result() for change in self.changes if not change.path.endswith(f"/{failed}.yaml")]
-        return {"changes": done, "restarted": self.restarted}
+    def so_far(self) -> dict[str, Any]:
+        """What has taken effect, less a manifest that was put back."""
+        return {"changes": self.done, "restarted": self.restarted, "restarting": self.restarting}
 
     def _kubelet(self) -> None:
         with kubeadm_phases.written(self._source(), [["kubelet-start"]]) as written:
@@ -362,6 +374,7 @@ class Comparison:
                 files.set_attributes(path, files.own(_MODE))
             else:
                 _write(path, content)
+            self.done.append(change.as_result())
 
     def _compare(self, path: str, wanted: bytes, restart: str) -> changes.Change | None:
         """Note how `path` differs from `wanted`; None if it doesn't."""
@@ -403,12 +416,14 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     plan: bool = module.check_mode
     lock = nullcontext() if plan else files.exclusively(posixpath.dirname(module.params["pending"]))
+    so_far: Callable[[], dict[str, Any]] = dict
     try:
         comparison = Comparison(module.params, plan=plan)
+        so_far = comparison.so_far
         with lock:
             initialised = comparison.run()
     except NodeError as error:
-        module.fail_json(msg=error.message, **error.details)
+        module.fail_json(msg=error.message, **so_far(), **error.details)
     result: dict[str, Any] = {
         "changed": bool(comparison.changes or comparison.uploaded or comparison.restarting),
         "changes": [change.as_result() for change in comparison.changes] + comparison.uploaded,

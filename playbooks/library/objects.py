@@ -111,6 +111,7 @@ class Comparison:
         self.wanted = [_marks(item) if item["kind"] == _NODE else item for item in wanted]
         self.prune = prune
         self.changes: list[dict[str, Any]] = []
+        self.done: list[str] = []  # names in `changes` that were carried out
         self.notes: list[str] = []
 
     def run(self, *, plan: bool) -> None:
@@ -125,9 +126,16 @@ class Comparison:
         # The record of which taints are ours is among the objects: what it still lists is removed before it is not.
         for name, patch in taints:
             self.api.patch_node(name, patch)
+            self.done.append(_taints_of(name))
         self.api.applied(differing, dry=False)
+        self.done += map(api_objects.identity, differing)
         for item in leftovers:
             self.api.delete(item)
+            self.done.append(api_objects.identity(item))
+
+    def so_far(self) -> list[dict[str, Any]]:
+        """What was carried out."""
+        return [change for change in self.changes if change["path"] in self.done]
 
     def _differing(self, live: dict[str, api_objects.Object]) -> list[api_objects.Object]:
         there = {item["metadata"]["name"] for item in live.values() if item["kind"] == _NAMESPACE}
@@ -161,7 +169,7 @@ class Comparison:
             before, after = ({api_objects.taint_text(one) for one in each} for each in (present, merged))
             if before != after:
                 lines = [f"-{one}" for one in sorted(before - after)] + [f"+{one}" for one in sorted(after - before)]
-                self._note(f"{_NODE}//{name}: taints", "update", "\n".join(lines))
+                self._note(_taints_of(name), "update", "\n".join(lines))
                 patches.append((name, api_objects.taints_patch(present, merged)))
         return patches
 
@@ -201,6 +209,10 @@ def _where_it_is(item: api_objects.Object, live: dict[str, api_objects.Object]) 
     return there if api_objects.identity(there) in live else item
 
 
+def _taints_of(node: str) -> str:
+    return f"{_NODE}//{node}: taints"
+
+
 def _marks(node: api_objects.Object) -> api_objects.Object:
     return {key: value for key, value in node.items() if key != "spec"}
 
@@ -214,7 +226,7 @@ def main() -> None:
     try:
         comparison.run(plan=module.check_mode)
     except NodeError as error:
-        module.fail_json(msg=error.message, **error.details)
+        module.fail_json(msg=error.message, changes=comparison.so_far(), **error.details)
     module.exit_json(changed=bool(comparison.changes), changes=comparison.changes, notes=comparison.notes)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:  # the same files, where mypy finds them
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from playbooks.module_utils.kharden import (
         etcd,
@@ -150,7 +150,7 @@ RETURN = r"""
 actions:
   description:
     - What was done, or would be in check mode, in order. It has a C(diff) where rules of the firewall were changed by
-      hand.
+      hand. Where the module fails the last one may have been begun only.
   returned: always
   type: list
   elements: dict
@@ -170,7 +170,8 @@ restarted:
 restarting:
   description:
     - What restarts, in order, also in check mode. C(away) is for how many seconds a static pod didn't answer, now or,
-      in check mode, when it restarted last. With C(turn) 1 what comes after a new login.
+      in check mode, when it restarted last; none where it wasn't seen to answer again. With C(turn) 1 what comes after
+      a new login.
   returned: always
   type: list
   elements: dict
@@ -259,6 +260,18 @@ class Services:
         self.actions.append({"action": action, "name": name} | why)
         return not self.plan
 
+    def so_far(self) -> dict[str, Any]:
+        """What was done, or begun: the last action may be what failed."""
+        return {"actions": self.actions, "restarted": self.restarted, "restarting": self.restarting}
+
+    def _at_once(self, act: Callable[[Any], None], what: object) -> None:
+        """Carry out an action that is done whole or not at all: one that fails was none."""
+        try:
+            act(what)
+        except NodeError:
+            self.actions.pop()
+            raise
+
     def _restarts(self, name: str, away: float | None = None) -> None:
         self.restarting.append({"name": name, "turn": self.turn, "away": away})
 
@@ -272,7 +285,7 @@ class Services:
     def _kernel(self) -> None:
         for name in kernel.modules(_text(Path(kernel.MODULES_FILE))):
             if not kernel.is_loaded(name) and self._do("load module", name):
-                kernel.load(name)
+                self._at_once(kernel.load, name)
         pattern = PurePosixPath(kernel.SYSCTL_FILES)
         texts = [_text(path) for path in sorted(Path(pattern.parent).glob(pattern.name))]
         for parameter in kernel.parameters(texts).values():
@@ -280,7 +293,7 @@ class Services:
             if value == parameter.value or (value is None and parameter.may_miss):
                 continue
             if self._do(f"set to {parameter.value!r} from {value!r}", parameter.path):
-                kernel.write(parameter)
+                self._at_once(kernel.write, parameter)
         self._done("modules", "sysctl")
 
     def _show(self, names: Sequence[str]) -> dict[str, units.Unit]:
@@ -379,10 +392,10 @@ class Services:
         else:
             return False
         if verb == "restart":
+            if self.quorum and unit.name == etcd.UNIT and not self.plan:
+                self.quorum.before_restart(quorum.ETCD)
             self._restarts(unit.name)
         if self._do(verb, unit.name):
-            if self.quorum and unit.name == etcd.UNIT and verb == "restart":
-                self.quorum.before_restart(quorum.ETCD)
             units.begin(verb, unit, self.timeout)
         return True
 
@@ -395,17 +408,17 @@ class Services:
     def _static_pod(self, item: str) -> None:
         name = item.removeprefix(restarts.STATIC_POD)
         before = static_pods.running(name)
-        if before and self.plan:
-            self._restarts(item, restarts.away(self.params["pending"], item))
+        if before and self.quorum and not self.plan:
+            self.quorum.before_restart(name)
+            before = static_pods.running(name)
+        if before:
+            self._restarts(item, restarts.away(self.params["pending"], item) if self.plan else None)
         if before and self._do("restart", item):
             probe = static_pods.probe_of(_text(Path(self.params["manifests"]) / f"{name}.yaml"))
-            if self.quorum:
-                self.quorum.before_restart(name)
-                before = static_pods.running(name)
             static_pods.terminate(before)
             after, away = static_pods.await_new(name, before, probe, self.timeout)
             restarts.remember(self.params["pending"], item, away)
-            self._restarts(item, away)
+            self.restarting[-1]["away"] = away
             if self.quorum:
                 self.quorum.after_restart(name)
             start = {"before": max(one.start for one in before), "after": max(one.start for one in after)}
@@ -444,21 +457,15 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     plan: bool = module.check_mode
     lock = nullcontext() if plan else files.exclusively(str(Path(module.params["pending"]).parent))
-    done: list[dict[str, str]] = []
+    so_far: Callable[[], dict[str, Any]] = dict
     try:
         with lock:
             services = Services(module.params, plan=plan)
-            done = services.actions
+            so_far = services.so_far
             services.run()
     except NodeError as error:
-        module.fail_json(msg=error.message, actions=done, **error.details)
-    module.exit_json(
-        changed=bool(services.actions),
-        actions=services.actions,
-        restarted=services.restarted,
-        restarting=services.restarting,
-        unconfirmed=services.unconfirmed,
-    )
+        module.fail_json(msg=error.message, **so_far(), **error.details)
+    module.exit_json(changed=bool(services.actions), unconfirmed=services.unconfirmed, **services.so_far())
 
 
 if __name__ == "__main__":

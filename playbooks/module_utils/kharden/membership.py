@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ class Membership:
 
     Attributes:
         token: of this cluster alone, so that members of two never take each other for their own.
+        actions: where it notes what it does.
     """
 
     gate: quorum.Quorum
@@ -37,6 +38,7 @@ class Membership:
     timeout: float
     data: Path
     pending: str
+    actions: list[dict[str, str]] = field(default_factory=list)
 
     def begin(self) -> None:
         """Start a new store together with all others of the plan, who are told the same.
@@ -75,6 +77,7 @@ class Membership:
         others = Etcd([one.client for one in self.gate.others])
         if stale:
             others.remove(stale)
+            self.actions.append({"action": "remove", "name": f"etcd member {stale}"})
         if self._own(others.members()) is None:
             quorum.until(lambda: others.add(self.gate.own.name, self.gate.own.peer), self.timeout)
         known = [(one.name, one.peer) for one in others.members() if one.peer != self.gate.own.peer]
@@ -86,6 +89,7 @@ class Membership:
             "ETCD_INITIAL_CLUSTER_STATE": state,
             "ETCD_INITIAL_CLUSTER_TOKEN": self.token,
         }
+        self.actions.append({"action": "start", "name": UNIT})
         Path(FIRST_START).parent.mkdir(mode=0o700, exist_ok=True)
         _write(FIRST_START, "".join(f"{name}={value}\n" for name, value in written.items()))
         units.systemctl("daemon-reload", timeout=self.timeout)

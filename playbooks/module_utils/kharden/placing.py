@@ -26,8 +26,14 @@ _CHECK_TIMEOUT = 60  # seconds
 _CHECK_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-def place(steps: Sequence[Step], *, staging: str, before_first: Callable[[], None]) -> None:
+def place(steps: Sequence[Step], *, staging: str, before_first: Callable[[], None], done: list[Step]) -> None:
     """Take all `steps`; `before_first` is called once, when all is prepared and nothing has taken effect yet.
+
+    Args:
+        steps: what to do, in this order.
+        staging: the staging folder.
+        before_first: as said above.
+        done: takes each step that has taken effect.
 
     Raises:
         NodeError: a step failed. Those before it stay, those after it were not begun, no temporary file is left.
@@ -37,9 +43,12 @@ def place(steps: Sequence[Step], *, staging: str, before_first: Callable[[], Non
         for step in steps:
             _prepare(step, staging, made)
         before_first()
+        done += [step for step in steps if step.change.path in made]
         made.clear()  # from here on these folders are part of what was done
         for step in steps:
             _take(step)
+            if step not in done:
+                done.append(step)
     finally:
         sweep([step.change.path for step in steps])
         for path in reversed(made):

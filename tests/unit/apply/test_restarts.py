@@ -39,6 +39,9 @@ def test_a_figure_says_where_it_comes_from() -> None:
     assert seen.api_away_seconds == 6.4
     assert (scheduler.api_away_seconds, scheduler.reason) == (0.0, "")  # the API goes on without it
     assert run.ordered()[1].reason == "measured"
+    # Of one that failed: nobody saw it answer again.
+    unseen = run.ordered()[0]
+    assert (unseen.api_away_seconds, unseen.reason) == (0.0, "not measured, since what restarted it failed")
 
 
 def test_a_person_reads_the_order_and_the_sums() -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from kharden.apply import runner
-from kharden.apply.runner import ApplyResult, Change, Failure, Run, run
+from kharden.apply.runner import ApplyResult, Change, Failure, Run, RunError, run
 from kharden.apply.stages import Stage
 from kharden.apply.workspace import workspace
 from kharden.errors import RemoteError
@@ -136,6 +136,47 @@ def test_a_run_that_fails_says_what_it_did_before(site: Site) -> None:
         ("cp1", "exit 1", False)
     ]
     assert list(told["seconds"]) == ["Host", "More"]
+
+
+def failing(name: str, **result: object) -> str:
+    """A module that fails as one of ours would."""
+    return (
+        "from ansible.module_utils.basic import AnsibleModule\n"
+        "module = AnsibleModule(argument_spec={}, supports_check_mode=True)\n"
+        f"module.fail_json(msg='no', **{result!r})  # {name}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"actions": [{"action": "restart", "name": "a.service"}]}, {"changes": [{"path": "/a", "action": "update"}]}],
+)
+def test_what_a_task_did_before_it_failed_counts_but_where_it_only_looked(site: Site, told: dict[str, Any]) -> None:
+    restarting = [{"name": "a.service", "turn": 0}]
+    module = site.root / "playbooks/library/serve.py"
+    module.write_text(failing("serve", restarting=restarting, **told), encoding="utf-8")
+    site.write(play("Host", {"name": "Serve", "serve": {}}))
+    with pytest.raises(RunError) as caught:
+        site.run()
+    result = caught.value.result
+    assert result.changes == [Change("cp1", "Serve", tuple(*told.values()))]
+    assert [(one.node, one.what) for one in result.restarts] == [("cp1", "a.service")]
+    assert [failure.message for failure in result.failures] == ["no"]
+    assert caught.value.as_document()["changed"] == 1
+    with pytest.raises(RunError) as caught:
+        site.run(check=True)
+    assert (caught.value.result.changes, caught.value.result.restarts) == ([], [])
+    site.write(play("Host", {"name": "Serve", "serve": {}, "ignore_errors": True}))
+    result, _ = site.run()
+    assert [change.task for change in result.changes] == ["Serve"]
+
+
+def test_a_task_that_failed_and_had_done_nothing_is_no_change(site: Site) -> None:
+    (site.root / "playbooks/library/serve.py").write_text(failing("serve", actions=[], changes=[]), encoding="utf-8")
+    site.write(play("Host", {"name": "Serve", "serve": {}}))
+    with pytest.raises(RunError) as caught:
+        site.run()
+    assert caught.value.result.changes == []
 
 
 def test_what_a_person_should_know_is_kept_with_who_says_it(site: Site) -> None:

@@ -214,7 +214,7 @@ def test_a_person_too_is_told_what_was_done_before_a_run_failed(
     assert said.endswith("1 tasks changed something\n")
     outcome(RunError(RemoteError("w1: no room"), ApplyResult("failed")))
     assert run(site, "apply", yes=True) == 1
-    assert capsys.readouterr().out.endswith("nothing was changed\n")
+    assert capsys.readouterr().out.endswith("no task that changes something came to its end\n")
 
 
 @pytest.mark.parametrize("task", ["plan", "apply"])

@@ -192,6 +192,16 @@ def test_an_archive_that_holds_something_else_is_told(node: Node, containerd: Co
 
 @pytest.mark.programs
 @pytest.mark.lab
+def test_what_was_imported_before_one_failed_is_told(node: Node, containerd: Containerd, pause: Archive) -> None:
+    node.stage(pause.path.read_bytes())
+    wanted = pause.wanted | {"digest": ANOTHER}
+    result = imported(node, containerd, wanted, image(reference="registry.k8s.io/another:1", archive_sha256="1" * 64))
+    assert result.status == 1
+    assert result.values["changes"] == [{"action": "import", "name": f"{REFERENCE} ({ANOTHER})"}]
+
+
+@pytest.mark.programs
+@pytest.mark.lab
 def test_an_archive_that_containerd_does_not_take_is_told(node: Node, containerd: Containerd) -> None:
     digest = node.stage(b"no archive at all")
     result = imported(node, containerd, image(archive_sha256=digest))
