@@ -31,6 +31,11 @@ options:
     type: list
     elements: str
     required: true
+  until:
+    description: Whether they must run, or only nobody refuses pods that are missing. Who makes those may be away.
+    type: str
+    choices: [running, permitted]
+    default: running
   timeout:
     description: Seconds to wait for each of them.
     type: int
@@ -75,6 +80,7 @@ waited:
 
 ARGUMENTS: dict[str, Any] = {
     "workloads": {"type": "list", "elements": "str", "required": True},
+    "until": {"type": "str", "choices": ["running", "permitted"], "default": "running"},
     "timeout": {"type": "int", "default": 300},
     "patience": {"type": "int", "default": 30},
     "kubectl": {"type": "path", "default": "/usr/local/bin/kubectl"},
@@ -85,7 +91,7 @@ _PAUSE = 2  # seconds between two looks
 
 
 def wait(api: api_objects.Kubectl, params: dict[str, Any]) -> float:
-    """Until all run; for how many seconds that was.
+    """Until all run, or may; for how many seconds that was.
 
     Raises:
         NodeError: pods of one are refused, or it isn't rolled out in time.
@@ -93,10 +99,12 @@ def wait(api: api_objects.Kubectl, params: dict[str, Any]) -> float:
     began = since = allowed = time.monotonic()
     last = ""
     while True:
-        waiting, why = _look(api, params["workloads"])
+        found = _look(api, params["workloads"])
+        left = [one for one in found if one[1] or params["until"] == "running"]
         now = time.monotonic()
-        if not waiting:
+        if not left:
             return now - began
+        waiting, why = left[0]
         if waiting != last:
             last, since = waiting, now
         if not why:
@@ -111,16 +119,18 @@ def wait(api: api_objects.Kubectl, params: dict[str, Any]) -> float:
         time.sleep(_PAUSE)
 
 
-def _look(api: api_objects.Kubectl, workloads: list[str]) -> tuple[str, str]:
-    """The first workload that doesn't run, and what refuses its pods; an API that is away for a moment refuses none."""
+def _look(api: api_objects.Kubectl, workloads: list[str]) -> list[tuple[str, str]]:
+    """Workloads that don't run, each with what refuses its pods; an API that is away for a moment refuses none."""
     try:
         items = api.all_of("daemonsets,deployments", "--namespace=kube-system")
-        waiting = next(iter(health.unwell(items, [], workloads)), "")
         known = {f"{item['kind']}/{item['metadata']['name']}": item for item in items}
-        lacking = waiting in known and health.lacks_pods(known[waiting])
-        return waiting, api.refusal(health.pod_of(known[waiting])) if lacking else ""
+        return [(name, _refusal(api, known.get(name))) for name in health.unwell(items, [], workloads)]
     except NodeError:
-        return workloads[0], ""
+        return [(name, "") for name in workloads]
+
+
+def _refusal(api: api_objects.Kubectl, workload: dict[str, Any] | None) -> str:
+    return api.refusal(health.pod_of(workload)) if workload and health.lacks_pods(workload) else ""
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def done(**values):
     print(json.dumps(values))
     sys.exit("failed" in values)
 names = "expectations wanted state files payload units restarts kernel quorum config phase content patches node peers"
-names += " clean images kubeadm cluster way_in stored members control_plane service_proxy workloads hold"
+names += " clean images kubeadm cluster way_in stored members control_plane service_proxy workloads hold until"
 with open(sys.argv[1]) as file:
     given = json.load(file)
 unknown = [name for name in given if not name.startswith("_ansible_") and name not in names.split()]
@@ -264,6 +264,26 @@ def test_only_chosen_phases_run_with_one_control_plane_after_the_other(nodes: No
     assert tasks.isdisjoint({"Place all files", ASKED, OBJECTS})
     last = "Restart what reads changed files"
     assert [node for node, task in nodes.tasks if task == last] == ["cp1", "cp2", "cp3", "w1", "w2"]
+
+
+def test_who_keeps_pods_away_is_asked_once_when_the_first_control_plane_has_its_settings(nodes: Nodes) -> None:
+    asks = "Pods of the service proxy may be made"
+    nodes.run(tags="kubeadm")
+    assert asks not in {task for _, task in nodes.tasks}
+    nodes.tasks.clear()
+    nodes.run(tags="kubeadm", check=False)
+    tasks = ("Static pods of the control plane", asks, "Restart what reads changed files")
+    order = [(node, task) for node, task in nodes.tasks if task in tasks]
+    assert order[:3] == [("cp1", task) for task in tasks]
+    assert asks not in {task for _, task in order[3:]}
+    nodes.tasks.clear()
+    nodes.fails = {"cp1": "rolled_out"}
+    nodes.idle = frozenset({"cp1", "cp2", "cp3"})
+    with pytest.raises(RemoteError, match=f"^w1: {asks}: it is broken"):
+        nodes.run(tags="kubeadm", check=False)
+    assert nodes.tasks[-1] == ("w1", asks)
+    # Where some may fail each is for itself.
+    nodes.run(tags="kubeadm", check=False, max_fail="1")
 
 
 def test_a_worker_that_fails_leaves_the_others_of_its_wave_alone(nodes: Nodes) -> None:

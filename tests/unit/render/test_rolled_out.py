@@ -121,12 +121,25 @@ def test_pods_that_a_webhook_without_a_backend_refuses_are_told_soon(cluster: Cl
     assert 'service "gone" not found' in said
     assert said.endswith(": mend or remove what refuses them")
     assert time.monotonic() - began < 150  # half of what it waits where nobody refuses them
+    assert cluster.wait(until="permitted", patience=3).values["msg"] == said
 
 
 @pytest.mark.usefixtures("webhook")
 def test_a_webhook_is_in_nobodys_way_whose_pods_are_all_there(cluster: Cluster) -> None:
     cluster.has(desiredNumberScheduled=2, currentNumberScheduled=2, updatedNumberScheduled=2, numberAvailable=1)
     assert "isn't rolled out after 3 s" in cluster.wait(timeout=3, patience=0).values["msg"]
+
+
+def test_pods_that_nobody_refuses_may_be_missing_where_that_is_asked(cluster: Cluster) -> None:
+    cluster.has(desiredNumberScheduled=2, currentNumberScheduled=1, updatedNumberScheduled=1, numberAvailable=1)
+    assert cluster.wait(until="permitted").values["waited"] < 150
+    assert cluster.wait(until="permitted", kubectl="/bin/false").status == 0
+
+
+@pytest.mark.usefixtures("webhook")
+def test_pods_that_are_there_are_permitted_also_where_no_other_would_be(cluster: Cluster) -> None:
+    cluster.has(desiredNumberScheduled=2, currentNumberScheduled=2, updatedNumberScheduled=2, numberAvailable=1)
+    assert cluster.wait(until="permitted", patience=0).status == 0
 
 
 def test_an_api_that_does_not_answer_refuses_nobody(cluster: Cluster) -> None:
