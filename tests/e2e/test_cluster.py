@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -509,23 +508,24 @@ def test_what_differs_is_told_once(kharden: Run, node: Run) -> None:
 
 
 def other_python() -> str | None:
-    """The newest Python but the suite's own that can make environments: on PATH, or behind a shim of pyenv's."""
+    """The newest Python but the suite's own that can make environments: on PATH, or one that pyenv hides."""
+    folders = [Path(folder) for folder in os.get_exec_path()]
+    roots = {Path.home() / ".pyenv", *(folder.parent for folder in folders if folder.name == "shims")}
     for minor in (minor for minor in (13, 12, 11) if minor != sys.version_info.minor):
         name = f"python3.{minor}"
-        found = shutil.which(name)
-        behind = sorted(Path(found).parents[1].glob(f"versions/3.{minor}*/bin/{name}")) if found else ()
-        for candidate in filter(None, (found, *map(str, behind))):
+        hidden = [path for root in sorted(roots) for path in sorted(root.glob(f"versions/3.{minor}.*/bin/{name}"))]
+        for candidate in (*(folder / name for folder in folders), *hidden):
             asked = (candidate, "-c", "import ensurepip, ssl, venv")
-            if not subprocess.run(asked, capture_output=True, check=False).returncode:
-                return candidate
+            if os.access(candidate, os.X_OK) and not subprocess.run(asked, capture_output=True, check=False).returncode:
+                return str(candidate)
     return None
 
 
 @pytest.mark.usefixtures("bootstrapped")
 def test_another_python_with_its_own_ansible_sees_the_same_cluster(site: Path, tmp_path: Path) -> None:
     other = other_python()
-    if other is None:  # not a skip: no machine of CI owes the suite a second one
-        pytest.xfail(f"this machine has no Python but {sys.version.split()[0]}, with which all other tests ran")
+    if other is None:
+        pytest.skip(f"this machine has no Python but {sys.version.split()[0]}, with which all other tests ran")
     done = subprocess.run(
         [install(tmp_path, other), "plan", "--cluster", CLUSTER],
         cwd=site,
