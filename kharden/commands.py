@@ -116,14 +116,13 @@ def render(place: Place, reporter: Reporter, *, now: datetime) -> Rendered:
     from kharden.pki.views import for_node
     from kharden.render.cluster import render_cluster
     from kharden.render.output import write
-    from kharden.render.pinned import read_network
 
     reporter.phase("Read cluster.yaml")
-    warnings = tuple(f"{warning} (a warning)" for warning in examined(validate(place)).warnings)
+    loaded, network = examined(validate(place))
+    warnings = tuple(f"{warning} (a warning)" for warning in loaded.warnings)
     for line in warnings:
         reporter.note(line)
     plan = make_plan(place, now)
-    network = read_network(plan.network.manifest, place.spec.parent)
     reporter.phase("Fetch programs and images")
     lock = supply.refuse_older_lock(place.build)
     artifacts = supply.fetch(plan, reporter)

@@ -33,8 +33,11 @@ def validate(place: Place, now: datetime | None = None, *, pinned: bool = True) 
     return load(place.spec, now, pinned=pinned)
 
 
-def examined(loaded: Loaded) -> Loaded:
+def examined(loaded: Loaded) -> tuple[Loaded, bytes | None]:
     """With the network plugin's manifest, if there is one: what is rarely meant in it is among the warnings.
+
+    Returns:
+        cluster.yaml, and the manifest as it was examined.
 
     Raises:
         SpecError: it holds what kharden can't take; all of that is listed.
@@ -43,11 +46,11 @@ def examined(loaded: Loaded) -> Loaded:
     """
     network = loaded.cluster.spec.network
     if network.manifest is None:
-        return loaded
+        return loaded, None
     from kharden.render import pinned, plugin_manifest  # noqa: PLC0415  # few clusters have one
 
     folder, name = loaded.path.parent, network.manifest.path
     content = pinned.read_network((name, network.manifest.sha256), folder) or b""
     opened = {(port.protocol, port.port) for port in network.ports}
     warnings = plugin_manifest.examined(str(folder / name), content, opened)
-    return replace(loaded, warnings=(*loaded.warnings, *warnings))
+    return replace(loaded, warnings=(*loaded.warnings, *warnings)), content

@@ -41,7 +41,7 @@ def _validate(site: Site) -> Task[Any]:
         from kharden.validation import examined
         from kharden.validation import validate as judged
 
-        loaded = examined(judged(site.place(cluster), time_of(now)))
+        loaded, _ = examined(judged(site.place(cluster), time_of(now)))
         if json:
             warnings = [asdict(warning) for warning in loaded.warnings]
             name = loaded.cluster.metadata.name

@@ -20,7 +20,7 @@ from kharden.errors import RefusedError, RemoteError
 from kharden.lab import HostChange
 from kharden.place import Place
 from kharden.progress import Reporter
-from kharden.validation import validate
+from kharden.validation import examined, validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -281,6 +281,15 @@ def test_a_manifest_with_a_secret_is_refused_before_anything_is_made(site: Site,
     )
     assert {path.name for path in site.root.iterdir()} == {"inventories", "identity"}
     assert not list((site.root / "identity").iterdir())
+
+
+def test_a_manifest_is_rendered_as_it_was_examined(site: Site) -> None:
+    """It is read once: nothing can take its place between."""
+    manifest = with_manifest(site, "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n")
+    _, content = examined(validate(Place(site.root, "a")))
+    assert content == manifest.read_bytes()
+    site.add("b")
+    assert examined(validate(Place(site.root, "b")))[1] is None
 
 
 def test_what_is_rarely_meant_in_a_manifest_is_a_warning(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
