@@ -6,16 +6,16 @@ import os
 import shutil
 import signal
 import subprocess
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.waiting import await_line, wait_for
+from tests.faults.waiting import await_line, helpers, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.faults.conftest import Node, Run, Site, Start
 
@@ -26,17 +26,6 @@ SCHEDULER = "/etc/kubernetes/manifests/kube-scheduler.yaml"
 WORK = f"sed 's/--profiling=false/--profiling=true/' {SCHEDULER} > /run/x && mv /run/x {SCHEDULER}"
 # What the next run says while a node still does what an interrupted one has begun there.
 BUSY = "another run is changing this node"
-
-
-def helpers(site: Site) -> list[str]:
-    """Processes that work for this site: its folders stand in their arguments."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            arguments = path.read_bytes()
-            if os.fsencode(site.memory) in arguments or os.fsencode(site.root) in arguments:
-                found.append(arguments.replace(b"\0", b" ").decode(errors="replace")[:200])
-    return found
 
 
 @contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from subprocess import Popen
+
+    from tests.faults.conftest import Site
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float) -> None:
@@ -24,3 +28,14 @@ def await_line(log: Path, text: str, process: Popen[str]) -> None:
         return text in log.read_text(encoding="utf-8")
 
     wait_for(said, f"the line {text!r}", 300)
+
+
+def helpers(site: Site) -> dict[int, str]:
+    """Processes that work for this site, and how they were called: its folders stand in their arguments."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            arguments = path.read_bytes()
+            if os.fsencode(site.memory) in arguments or os.fsencode(site.root) in arguments:
+                found[int(path.parent.name)] = arguments.replace(b"\0", b" ").decode(errors="replace")[:200]
+    return found
