@@ -23,11 +23,14 @@ AHEAD = """
 import datetime
 import sys
 
+real = datetime.datetime
 
-class Ahead(datetime.datetime):
+
+class Ahead(real):
     @classmethod
     def now(cls, tz=None):
-        return super().now(tz) + datetime.timedelta(seconds=120)
+        # One of Ansible's own kind: it writes times into what it sends to nodes.
+        return real.now(tz) + datetime.timedelta(seconds=120)
 
 
 if any("ansible-playbook" in part for part in sys.orig_argv):
