@@ -226,9 +226,9 @@ def test_one_that_is_meant_and_away_stops_it_before_anything_is_touched(nodes: N
     assert nodes.changed() == set()
 
 
-def test_another_node_that_is_reached_and_unfit_stops_it_too(nodes: Nodes) -> None:
-    nodes.fails = {"w2": "preflight"}
-    with pytest.raises(RemoteError, match=r"^w2: Look at the machine, change nothing: it is broken"):
+def test_another_control_plane_that_is_reached_and_unfit_stops_it_too(nodes: Nodes) -> None:
+    nodes.fails = {"cp2": "preflight"}
+    with pytest.raises(RemoteError, match=r"^cp2: Look at the machine, change nothing: it is broken"):
         nodes.run(limit="w1")
     assert nodes.changed() == set()
 
