@@ -62,6 +62,8 @@ def prepare(*, sshd: bool, seconds: float = SECONDS, rules: str = firewall.RULES
         *(
             "systemd-run",
             "--collect",
+            # Who starts it by hand goes on when it has ended: what it reads is removed then.
+            "--service-type=oneshot",
             f"--unit={UNIT}",
             f"--on-active={seconds}s",
             "--timer-property=AccuracySec=100ms",
