@@ -83,7 +83,7 @@ def confirm() -> None:
     Raises:
         NodeError: that was too late.
     """
-    if not show([f"{UNIT}.timer"])[f"{UNIT}.timer"].runs:
+    if not _waits():
         raise NodeError(
             f"nobody came in anew within {SECONDS} s, so the change was taken back: see why, and apply again"
         )
@@ -102,14 +102,26 @@ def _content(path: str) -> bytes | None:
 
 
 def take() -> None:
-    """Go back now."""
-    if _FOLDER.exists():
-        systemctl("start", f"{UNIT}.service", timeout=_TIMEOUT)
-        forget()
+    """Go back now, unless the timer has done so.
+
+    Raises:
+        NodeError: that failed; the timer is left to try again.
+    """
+    if _waits():
+        status, said = run(["systemctl", "--no-ask-password", "start", "--", f"{UNIT}.service"], _TIMEOUT)
+        if status and _waits():  # else the timer was quicker
+            why = " ".join(said.split())[:200]
+            raise NodeError(f"the change couldn't be taken back, which the node tries again by itself: {why}")
+    forget()
 
 
 def forget() -> None:
     """Stop the timer, where there is one, and remove what it would have taken."""
-    if show([f"{UNIT}.timer"])[f"{UNIT}.timer"].runs:
+    if _waits():
         systemctl("stop", f"{UNIT}.timer", timeout=_TIMEOUT)
     shutil.rmtree(_FOLDER, ignore_errors=True)
+
+
+def _waits() -> bool:
+    """Whether the timer is set."""
+    return show([f"{UNIT}.timer"])[f"{UNIT}.timer"].runs

@@ -54,7 +54,8 @@ class Systemd:
         self.asked.append(list(argv))
         if argv[0] == "nft":
             return (0, self.in_force) if self.in_force else (1, "no such table")
-        self.timer = not self.broken
+        if argv[0] == "systemd-run":
+            self.timer = not self.broken
         return (1, "Failed to\nstart") if self.broken else (0, "")
 
     def systemctl(self, verb: str, name: str, timeout: float) -> None:
@@ -209,5 +210,22 @@ def test_what_is_lost_is_taken_back_at_once(systemd: Callable[..., Systemd]) -> 
     way_back.take()
     assert edge.asked == []
     way_back.prepare(sshd=True)
+    # What the script reads is removed afterwards, so its end is waited for.
+    assert "--service-type=oneshot" in next(argv for argv in edge.asked if argv[0] == "systemd-run")
     way_back.take()
-    assert ["start", "kharden-way-back.service"] in edge.asked
+    assert ["start", "--", "kharden-way-back.service"] in [argv[2:] for argv in edge.asked]
+    assert not edge.timer
+
+
+def test_a_way_back_that_fails_is_told_and_tried_again_by_the_timer(
+    systemd: Callable[..., Systemd], tmp_path: Path
+) -> None:
+    edge = systemd()
+    way_back.prepare(sshd=True)
+    edge.broken = True
+    with pytest.raises(
+        NodeError, match="couldn't be taken back, which the node tries again by itself: Failed to start"
+    ):
+        way_back.take()
+    assert edge.timer
+    assert (tmp_path / "way-back" / "rules.nft").exists()
