@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -SE
 """A Kubernetes program that does nothing but what kharden sees of it. One file under many names; runs on lab nodes.
 
 It keeps no cluster: it says what a cluster that is as it should be would say, in the same forms. It starts quickly, as
@@ -7,10 +7,8 @@ the programs do that it stands for: what a role alone needs is imported there.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
 
 TYPE_CHECKING = False  # as in typing, whose import takes as long as all others
 if TYPE_CHECKING:
@@ -19,9 +17,9 @@ if TYPE_CHECKING:
     Object = dict[str, Any]
 
 NODES = "BENCH_NODES"  # filled in by bench/fleet.py
-IMAGES = Path("/var/lib/bench-images")
-KUBERNETES = Path("/etc/kubernetes")
-KUBELET = Path("/var/lib/kubelet")
+IMAGES = "/var/lib/bench-images"
+KUBERNETES = "/etc/kubernetes"
+KUBELET = "/var/lib/kubelet"
 PODS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 TAINT = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 SETTINGS = {"config.yaml": "kind: KubeletConfiguration\n", "kubeadm-flags.env": 'KUBELET_KUBEADM_ARGS=""\n'}
@@ -41,11 +39,17 @@ metadata:
 """
 
 
-def put(path: Path, text: str) -> None:
+def get(path: str) -> str:
+    """Read a file."""
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
+
+
+def put(path: str, text: str) -> None:
     """Write a file of mode 0600."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
 
 
 def is_up() -> None:
@@ -65,7 +69,7 @@ def forever() -> None:
 
 def containerd(_arguments: list[str]) -> None:
     """A runtime: something lies where its socket would."""
-    put(Path("/run/containerd/containerd.sock"), "")
+    put("/run/containerd/containerd.sock", "")
     forever()
 
 
@@ -91,10 +95,10 @@ def ctr(arguments: list[str]) -> None:
     verb = arguments[arguments.index("images") + 1]
     if verb == "list":
         print("REF TYPE DIGEST")
-        print(IMAGES.read_text(encoding="utf-8") if IMAGES.exists() else "")
+        print(get(IMAGES) if os.path.exists(IMAGES) else "")
     elif verb == "import":
-        with IMAGES.open("a", encoding="utf-8") as stream:
-            stream.write(Path(arguments[-1]).read_text(encoding="utf-8"))
+        with open(IMAGES, "a", encoding="utf-8") as stream:
+            stream.write(get(arguments[-1]))
 
 
 def kubeadm(arguments: list[str]) -> None:
@@ -107,13 +111,13 @@ def kubeadm(arguments: list[str]) -> None:
         names = {"etcd": PODS[:1], "control-plane": PODS[1:]}.get(arguments[2], ())
         files = SETTINGS if arguments[2] == "kubelet-start" else {f"{name}.yaml": SAYS[name] for name in names}
         for name, text in files.items():
-            put(Path(os.environ["KUBEADM_INIT_DRYRUN_DIR"]) / name, text)
+            put(f"{os.environ['KUBEADM_INIT_DRYRUN_DIR']}/{name}", text)
     elif arguments[0] == "join" or (arguments[0] == "init" and arguments[1] != "phase"):
-        made = {KUBELET / name: text for name, text in SETTINGS.items()}
-        made |= {KUBERNETES / "kubelet.conf": "", KUBELET / "pki" / "kubelet-server-current.pem": ""}
+        made = {f"{KUBELET}/{name}": text for name, text in SETTINGS.items()}
+        made |= {f"{KUBERNETES}/kubelet.conf": "", f"{KUBELET}/pki/kubelet-server-current.pem": ""}
         if arguments[0] == "init":
-            made |= {KUBERNETES / "manifests" / f"{name}.yaml": SAYS[name] for name in PODS}
-            made[Path("/var/lib/etcd/member/snap/db")] = "stub"
+            made |= {f"{KUBERNETES}/manifests/{name}.yaml": SAYS[name] for name in PODS}
+            made["/var/lib/etcd/member/snap/db"] = "stub"
         for path, text in made.items():
             put(path, text)
         os.execv("/usr/bin/systemctl", ["systemctl", "start", "kubelet.service"])  # noqa: S606  # the same process
@@ -146,6 +150,8 @@ def as_it_is(item: Object) -> Object:
 
 def kubectl(arguments: list[str]) -> None:
     """An API in which all that is asked for is as it is given."""
+    import json  # noqa: PLC0415  # as said above
+
     if "--output=json" not in arguments:
         return
     items = json.load(sys.stdin)["items"] if "--filename=-" in arguments else []
@@ -160,6 +166,6 @@ PROGRAMS = {"containerd": containerd, "kubelet": kubelet, "ctr": ctr, "kubeadm":
 
 
 if __name__ == "__main__":
-    program = PROGRAMS.get(Path(sys.argv[0]).name)
+    program = PROGRAMS.get(os.path.basename(sys.argv[0]))
     if program:
         program(sys.argv[1:])

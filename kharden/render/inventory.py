@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections import Counter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -66,19 +68,24 @@ _Dumper.add_representer(_Unsafe, lambda dumper, value: dumper.represent_scalar("
 
 
 def inventory(plan: ClusterPlan, nodes: tuple[NodeFiles, ...], manifests: tuple[str, ...]) -> bytes:
-    """hosts.yaml: a group for each role and for what apply does first; each host's variables begin with kharden_."""
+    """hosts.yaml: a group for each role and for what apply does first; variables of nodes begin with kharden_.
+
+    What most nodes of a role have in common is the group's: Ansible takes some 10 ms to read what one node is given.
+    """
     files = {node.node: node for node in nodes}
-    hosts = {node.name: _variables(plan, node, files[node.name]) for node in plan.nodes}
-    groups = {
+    variables = {node.name: _variables(plan, node, files[node.name]) for node in plan.nodes}
+    roles = {
         "control_planes": [node.name for node in plan.control_planes],
-        "first_control_plane": [node.name for node in plan.control_planes if node.first],
         "workers": [node.name for node in plan.workers],
         "etcd_machines": [node.name for node in plan.etcd_machines],
     }
+    first: dict[str, Any] = {"hosts": {node.name: {} for node in plan.control_planes if node.first}}
     value = {
         "all": {
-            "hosts": hosts,
-            "children": {group: {"hosts": {name: {} for name in names}} for group, names in groups.items()},
+            "children": {
+                **{role: _group({name: variables[name] for name in names}) for role, names in roles.items()},
+                "first_control_plane": first,
+            },
             "vars": {
                 "kharden_cluster_name": plan.name,
                 "kharden_manifests": list(manifests),
@@ -93,12 +100,27 @@ def inventory(plan: ClusterPlan, nodes: tuple[NodeFiles, ...], manifests: tuple[
     return yaml.dump(_marked(value), Dumper=_Dumper, sort_keys=False, width=1000).encode()
 
 
+def _group(variables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A group of hosts: the value that most of them have once, and others, which go before it, beside each name."""
+    common: dict[str, Any] = {}
+    for name in next(iter(variables.values()), {}):
+        values = Counter(json.dumps(given[name]) for given in variables.values())
+        value, times = values.most_common(1)[0]
+        common |= {name: json.loads(value)} if times > 1 else {}
+    own = {
+        host: {name: value for name, value in given.items() if name not in common or value != common[name]}
+        for host, given in variables.items()
+    }
+    return {"hosts": own, "vars": common}
+
+
 def _variables(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[str, Any]:
     return {
-        **({"ansible_become": True} if node.ssh.becomes else {}),
+        "ansible_become": node.ssh.becomes,
         "kharden_patches": [
             PurePosixPath(file.path).name for file in files.files if PurePosixPath(file.path).parent == _PATCHES
         ],
+        "kharden_addresses": [str(address) for address in node.addresses],
         "kharden_preflight": _expectations(plan, node, files),
         "kharden_programs": [{"path": item.path, "sha256": item.sha256, "size": item.size} for item in files.programs],
         "kharden_images": [
@@ -114,10 +136,9 @@ def _variables(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[str,
 
 
 def _expectations(plan: ClusterPlan, node: NodePlan, files: NodeFiles) -> dict[str, Any]:
-    """What a machine must be like before anything is done to it."""
+    """What a machine must be like before anything is done to it, besides its addresses."""
     control_plane = node.role == "control-plane"
     return {
-        "addresses": [str(address) for address in node.addresses],
         "forwards_ipv6": node.kubelet and any(network.version == 6 for network in plan.pod_cidrs),  # noqa: PLR2004  # IP version 6
         "architecture": node.architecture,
         # kubeadm's own least for a control plane; a worker runs with less.

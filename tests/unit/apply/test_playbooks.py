@@ -149,7 +149,8 @@ class Nodes:
         here = {"ansible_connection": "local", **own}
         # Port 1 of loopback: nobody listens there, so the answer is immediate.
         way = {"ansible_host": "127.0.0.1", "ansible_port": 1} if name in self.away else here
-        lists: dict[str, object] = {"kharden_programs": [], "kharden_images": [], "kharden_patches": []}
+        names = ("addresses", "images", "patches", "programs")
+        lists: dict[str, object] = {f"kharden_{name}": [] for name in names}
         return {**way, **lists, "kharden_preflight": {}}
 
 

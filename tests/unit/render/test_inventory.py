@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kharden.plan.model import ClusterPlan
     from kharden.render.cluster import Build
 
+# One cluster is enough for Ansible.
+pytestmark = pytest.mark.parametrize("case", ["ha"], indirect=True)
 HOSTILE = (
     "{{ 7*7 }}",
     "{% for x in range(3) %}x{% endfor %}",
@@ -47,13 +49,6 @@ def ansible(program: str, *arguments: str, folder: Path) -> str:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="session", params=["ha"])
-def case(request: pytest.FixtureRequest) -> str:
-    """One cluster is enough for Ansible."""
-    name: str = request.param
-    return name
 
 
 @pytest.fixture
@@ -110,7 +105,7 @@ def test_ansible_reads_the_inventory_as_it_is_meant(hostile: Path, plan: Cluster
     for node in plan.nodes:
         variables = read["_meta"]["hostvars"][node.name]
         assert {name for name in variables if not name.startswith("kharden_")} <= {"ansible_become"}
-        assert variables["kharden_preflight"]["addresses"] == [text(str(address)) for address in node.addresses]
+        assert variables["kharden_addresses"] == [text(str(address)) for address in node.addresses]
     first = read["_meta"]["hostvars"][plan.nodes[0].name]
     assert [image["reference"] for image in first["kharden_images"]][-len(HOSTILE) :] == list(
         map(text, wanted(tmp_path))
@@ -148,8 +143,22 @@ def test_what_a_worker_is_given_names_its_own_programs_and_images(build: Build, 
     assert names == {"kube-proxy", "coredns", "pause"}
 
 
-def test_only_who_is_not_root_becomes_root(plan: ClusterPlan) -> None:
-    hosts = yaml.safe_load(rendered(plan).ansible["hosts.yaml"].replace(b"!unsafe ", b""))["all"]["hosts"]
-    become = {name: variables.get("ansible_become") for name, variables in hosts.items()}
-    assert become == {node.name: True if node.ssh.user != "root" else None for node in plan.nodes}
-    assert set(become.values()) == {True, None}
+def test_what_most_nodes_of_a_role_have_in_common_is_told_once(build: Build, plan: ClusterPlan) -> None:
+    groups = yaml.safe_load(build.ansible["hosts.yaml"].replace(b"!unsafe ", b""))["all"]["children"]
+    assert groups["workers"]["hosts"].keys() == {node.name for node in plan.workers}
+    # Each of these two workers has a port of sshd of its own.
+    for role, own in (("control_planes", set()), ("workers", {"kharden_preflight", "ansible_become"})):
+        common = groups[role]["vars"].keys()
+        assert {"kharden_preflight", "kharden_programs", "kharden_images"} - own <= common
+        for given in groups[role]["hosts"].values():
+            assert given.keys() == {"kharden_addresses"} | own
+            assert not given.keys() & common
+
+
+def test_only_who_is_not_root_becomes_root(plan: ClusterPlan, tmp_path: Path) -> None:
+    path = tmp_path / "hosts.yaml"
+    path.write_bytes(rendered(plan).ansible["hosts.yaml"])
+    hosts = listed(path, tmp_path)["_meta"]["hostvars"]
+    become = {name: variables["ansible_become"] for name, variables in hosts.items()}
+    assert become == {node.name: node.ssh.user != "root" for node in plan.nodes}
+    assert set(become.values()) == {True, False}

@@ -81,8 +81,9 @@ def test_a_kubelet_and_its_certificate_have_every_address_of_the_node(
             assert flag["value"] == (node_ip if node == "n11" else node_ip.replace("::b", "::15").replace(".11", ".21"))
     found = yaml.safe_load(build.ansible["hosts.yaml"].replace(b"!unsafe", b""))["all"]
     assert found["vars"]["kharden_serving"][0]["addresses"] == node_ip.split(",")
-    assert found["hosts"]["n11"]["kharden_preflight"]["addresses"] == node_ip.split(",")
-    assert found["hosts"]["n11"]["kharden_preflight"]["forwards_ipv6"] is True
+    node = found["children"]["control_planes"]["hosts"]["n11"]
+    assert node["kharden_addresses"] == node_ip.split(",")
+    assert node["kharden_preflight"]["forwards_ipv6"] is True
 
 
 def test_ports_are_opened_to_whom_they_are_meant_for(tmp_path: Path) -> None:
