@@ -97,6 +97,13 @@ def changing(name: str, **result: object) -> str:
     )
 
 
+def test_ansible_may_be_woken_late_so_that_it_waits_for_its_forks_without_a_busy_loop(site: Site) -> None:
+    if not Path("/proc/self/timerslack_ns").exists():
+        pytest.skip("timer slack is Linux's")
+    site.write(play("Host", shell("test $(cat /proc/self/timerslack_ns) = 2000000", changed_when=False)))
+    assert site.run()[0].status == "successful"
+
+
 def test_a_run_that_goes_well_is_told_as_it_goes(site: Site) -> None:
     detail = {"path": "/etc/it", "action": "update", "diff": "-a\n+b"}
     module = site.root / "playbooks/library/place.py"
