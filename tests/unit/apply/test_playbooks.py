@@ -28,8 +28,8 @@ NODES = {name: "control-plane" if name.startswith("cp") else "worker" for name i
 ALL = frozenset(NODES)
 # Module → what it answers; `member`, `busy` and `host` are of the node.
 ANSWERS = {
-    "preflight": "member=member, dns=member and host == 'cp1'",
-    "look": "member=member, dns=member and host == 'cp1', pending=pending, busy=busy, cluster_busy='', notes=[]",
+    "preflight": "member=member, dns=member",
+    "look": "member=member, dns=member, pending=pending, busy=busy, cluster_busy='', notes=[]",
     "images": "missing=[], archives=[]",
     "staged": "missing=[], held=[]",
     "converge": "changes=[], restarts=pending, left=[], missing=[], held=[]",
